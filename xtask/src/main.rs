@@ -1,0 +1,61 @@
+//! The chores of the project: `cargo xtask setup | demo | test | bench`.
+//!
+//! Each command sets up what it needs first, says what it does while it does it, and does nothing twice.
+
+mod apt;
+mod cargo;
+mod command;
+mod demo;
+mod guest;
+mod other_qemu;
+mod packages;
+mod paths;
+mod setup;
+mod test;
+mod ui;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  setup   install QEMU and fetch a small Linux guest, whatever of them is missing
+  demo    set up, then run the examples' tests on real machines
+  test    set up, then run all tests, with every QEMU version there is
+  bench   set up, then measure the library against bare system calls";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    use lexopt::prelude::*;
+
+    let mut arguments = lexopt::Parser::from_env();
+    let mut command = None;
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Short('h') | Long("help") => {
+                ui::line(USAGE);
+                return Ok(());
+            }
+            Value(name) if command.is_none() => command = Some(name.string()?),
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    match command.as_deref() {
+        Some("setup") => setup::run(),
+        Some("demo") => demo::run(),
+        Some("test") => test::run(),
+        Some(other) => bail!("unknown command `{other}`\n\n{USAGE}"),
+        None => bail!("no command given\n\n{USAGE}"),
+    }
+}
