@@ -1,0 +1,23 @@
+//! To whom a machine belongs: whoever keeps its files, hears of its end and tells of it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::inner::Inner;
+use crate::artifacts::RunDir;
+use crate::error::LaunchError;
+
+/// The owner of machines: a test, or nobody but the machine itself.
+pub(crate) trait Home: Send + Sync {
+    /// Where its machines have their files.
+    fn run(&self) -> &RunDir;
+
+    /// Hears that one of its machines has come up.
+    fn adopt(&self, machine: &Arc<Inner>);
+
+    /// Hears that a machine did not come up, whose files are in `dir`.
+    fn launch_failed(&self, error: &LaunchError, dir: &Path);
+
+    /// Ends a machine whose handle is gone. Runs in `Drop`: it must not panic, and must not wait without a bound.
+    fn abandoned(&self, machine: &Arc<Inner>);
+}

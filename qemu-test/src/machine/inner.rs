@@ -1,0 +1,90 @@
+//! What a machine consists of while it lives, and what is known of it: shared by the user's handle, the test that
+//! it belongs to, and the report.
+
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::ending::{Ending, How};
+use super::parts::Parts;
+use super::watch::Watcher;
+use crate::deadline::Deadline;
+use crate::qmp::Client;
+
+/// A machine. It ends when [`end`](Inner::end) is called, at the latest when the last owner drops it.
+pub(crate) struct Inner {
+    pub(crate) parts: Parts,
+    pub(crate) watcher: Watcher,
+    pub(crate) client: Client,
+    /// Held for as long as a shutdown takes: a second caller waits for the first one's result.
+    pub(super) shutting_down: Mutex<()>,
+    pub(super) ending: OnceLock<Ending>,
+    /// Whether the test's body was given the exit status, so that it had the chance to check it.
+    received: AtomicBool,
+}
+
+impl Inner {
+    pub(super) fn new(parts: Parts, watcher: Watcher, client: Client) -> Arc<Self> {
+        Arc::new(Self {
+            parts,
+            watcher,
+            client,
+            shutting_down: Mutex::new(()),
+            ending: OnceLock::new(),
+            received: AtomicBool::new(false),
+        })
+    }
+
+    /// How the machine ended, if it has. A wrapper that put QEMU into the background and ended is not its end: then
+    /// it is QEMU's status that counts.
+    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
+        let status = self.parts.process.try_status()?;
+        if self.watcher.qemu_lives() {
+            return None;
+        }
+        let of_daemon = self
+            .client
+            .peer_pid()
+            .and_then(|pid| self.parts.process.status_of(pid));
+        Some(of_daemon.unwrap_or(status))
+    }
+
+    /// Waits until the machine has ended by itself, the deadline is over, or a wait on the machine is pointless.
+    pub(crate) fn await_end(&self, deadline: Deadline) {
+        let interrupt = &self.parts.interrupt;
+        while self.exit_status().is_none() && interrupt.cause().is_none() && !deadline.expired() {
+            let mut fds = [PollFd::new(interrupt, PollFlags::IN)];
+            let _ = poll(&mut fds, deadline.timespec().as_ref());
+        }
+    }
+
+    /// How the machine ended, once it was shut down or found ended.
+    pub(crate) fn ending(&self) -> Option<&Ending> {
+        self.ending.get()
+    }
+
+    pub(super) fn receive(&self, status: ExitStatus) -> ExitStatus {
+        self.received.store(true, Ordering::Relaxed);
+        status
+    }
+
+    pub(crate) fn was_received(&self) -> bool {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn log_tail(&self) -> String {
+        self.parts
+            .log
+            .tail()
+            .unwrap_or_else(|e| format!("[the log cannot be read: {e}]"))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Every ordinary way to end came past here already; this is for the ones that did not.
+        self.end(How::Kill);
+    }
+}

@@ -1,0 +1,341 @@
+//! From a builder to a running machine, or to an error that says why not.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::Machine;
+use super::arguments::{self, Connections, Endpoint, FIRST_FD};
+use super::builder::{MachineBuilder, Monitor};
+use super::home::Home;
+use super::inner::Inner;
+use super::log::Log;
+use super::parts::{Parts, ShortDir};
+use super::watch::Watcher;
+use crate::CommandLine;
+use crate::console::Console;
+use crate::deadline::Deadline;
+use crate::error::{Error, LaunchError, Result};
+use crate::exit;
+use crate::interrupt::{Interrupt, Wait};
+use crate::locate::{self, Surroundings};
+use crate::process::{Process, Spec};
+use crate::qmp::{self, Address, Client, Listener, Transcript};
+use crate::qtest::Qtest;
+
+/// How long QEMU may take until its monitor answers. QEMU builds the whole machine before that: firmware, disks and
+/// preallocated memory included.
+const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a process whose monitor is gone may take to be gone itself, so that a launch error can say how it ended.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Our ends of a machine's connections.
+struct OurEnds {
+    monitor: MonitorEnd,
+    console: Option<OwnedFd>,
+    qtest: Option<OwnedFd>,
+}
+
+enum MonitorEnd {
+    Connected(OwnedFd),
+    Listening(Listener),
+}
+
+/// The descriptors that QEMU gets, with the numbers that they get there.
+#[derive(Default)]
+struct TheirEnds(Vec<(OwnedFd, RawFd)>);
+
+impl TheirEnds {
+    fn add(&mut self, fd: OwnedFd) -> RawFd {
+        let number = FIRST_FD + self.0.len() as RawFd;
+        self.0.push((fd, number));
+        number
+    }
+
+    /// A socket of which the child gets one end.
+    fn socket(&mut self) -> io::Result<(OwnedFd, RawFd)> {
+        let (ours, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        Ok((ours, self.add(theirs)))
+    }
+}
+
+/// Launches a machine that belongs to `home`.
+pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Machine> {
+    let name = builder.name.clone().unwrap_or_else(|| "vm".to_owned());
+    let dir = home.run().machine_dir(&name)?;
+    let failure = Failure {
+        name: name.clone(),
+        dir: dir.clone(),
+        home: Arc::clone(&home),
+    };
+
+    let program = locate::locate(&builder.program, &Surroundings::of_this_process())
+        .map_err(|missing| failure.no_program(missing))?;
+    let sockets = ShortDir::create()?;
+    let mut theirs = TheirEnds::default();
+    let (ours, connections) = connect(builder, sockets.path(), &mut theirs)?;
+    let command_line = CommandLine::new(arguments::command_line(
+        builder,
+        &program,
+        sockets.path(),
+        &connections,
+    ));
+    let log = Log::create(&dir.join("qemu.log")).map_err(|e| Error::io("creating qemu.log", e))?;
+    write_script(
+        &dir,
+        &arguments::script(
+            builder,
+            &program,
+            std::env::current_dir().ok().as_deref(),
+            &connections,
+        ),
+    );
+
+    let interrupt = Interrupt::new(&name)?;
+    let transcript = Arc::new(Transcript::new(Some(File::create(dir.join("qmp.log"))?)));
+    let console = match ours.console {
+        Some(stream) => {
+            let path = dir.join("console.log");
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(path)?;
+            Some(Console::new(&name, stream, file, Arc::clone(&interrupt))?)
+        }
+        None => None,
+    };
+    let qtest = ours
+        .qtest
+        .map(|stream| Qtest::new(stream, Arc::clone(&interrupt), builder.command_timeout));
+
+    let spec = Spec {
+        argv: command_line.to_vec(),
+        env: builder
+            .environment
+            .iter()
+            .cloned()
+            .map(|(name, value)| (name, Some(value)))
+            .collect(),
+        cwd: None,
+        output: log.file().try_clone()?.into(),
+        fds: theirs.0,
+    };
+    let process = match Process::spawn(spec) {
+        Ok(process) => Arc::new(process),
+        Err(error) => return Err(failure.not_spawned(builder, &command_line, &error)),
+    };
+    let mut parts = Parts {
+        name,
+        dir,
+        home,
+        sockets,
+        command_line,
+        log,
+        transcript,
+        interrupt: Arc::clone(&interrupt),
+        console,
+        qtest,
+        process,
+        expected_exit: builder.expected_exit,
+        command_timeout: builder.command_timeout,
+    };
+    let watcher = match Watcher::start(&parts) {
+        Ok(watcher) => watcher,
+        Err(error) => return Err(Error::io("starting the machine's watcher", error)),
+    };
+    match open_monitor(ours.monitor, &mut parts, &watcher) {
+        Ok(client) => Ok(Machine::new(Inner::new(parts, watcher, client))),
+        Err(error) => Err(failure.no_monitor(&parts, &watcher, error)),
+    }
+}
+
+/// Opens every connection of the machine to be.
+fn connect(
+    builder: &MachineBuilder,
+    sockets: &Path,
+    theirs: &mut TheirEnds,
+) -> Result<(OurEnds, Connections)> {
+    let (monitor, endpoint) = match &builder.monitor {
+        Monitor::SocketPair => {
+            let (ours, end) = qmp::pair()?;
+            (MonitorEnd::Connected(ours), Endpoint::Fd(theirs.add(end)))
+        }
+        Monitor::Unix(path) => {
+            // The same placeholder as in arguments: the natural place for a socket is the machine's own folder.
+            let path = match path.strip_prefix("{dir}") {
+                Ok(name) => sockets.join(name),
+                Err(_) => std::path::absolute(path)?,
+            };
+            let listener = Listener::bind(Address::Unix(path.clone()))?;
+            (MonitorEnd::Listening(listener), Endpoint::Unix(path.into()))
+        }
+        Monitor::Tcp(address) => {
+            let listener = Listener::bind(Address::Tcp(*address))?;
+            let bound = match listener.local_addr() {
+                Address::Tcp(bound) => *bound,
+                _ => *address,
+            };
+            (
+                MonitorEnd::Listening(listener),
+                Endpoint::Tcp {
+                    host: bound.ip().to_string(),
+                    port: bound.port(),
+                },
+            )
+        }
+    };
+    let (console, console_number) = builder.console.then(|| theirs.socket()).transpose()?.unzip();
+    let (qtest, qtest_number) = builder.qtest.then(|| theirs.socket()).transpose()?.unzip();
+    let mut fd_sets = Vec::new();
+    for descriptor in &builder.descriptors {
+        let duplicate = descriptor.fd.try_clone().map_err(|e| {
+            Error::io(
+                format!(
+                    "duplicating descriptor {} for fd set {}",
+                    descriptor.fd.as_raw_fd(),
+                    descriptor.set
+                ),
+                e,
+            )
+        })?;
+        fd_sets.push((theirs.add(duplicate), descriptor.set, descriptor.opaque.clone()));
+    }
+    let connections = Connections {
+        monitor: endpoint,
+        console: console_number,
+        qtest: qtest_number,
+        fd_sets,
+    };
+    Ok((
+        OurEnds {
+            monitor,
+            console,
+            qtest,
+        },
+        connections,
+    ))
+}
+
+fn open_monitor(end: MonitorEnd, parts: &mut Parts, watcher: &Watcher) -> Result<Client> {
+    let deadline = Deadline::after(LAUNCH_TIMEOUT);
+    let interrupt = Arc::clone(&parts.interrupt);
+    let wait = Wait::new(deadline, Some(&interrupt));
+    let stream = match end {
+        MonitorEnd::Connected(stream) => stream,
+        MonitorEnd::Listening(listener) => listener.accept_stream(wait)?,
+    };
+    let client = Client::open(stream, watcher.client_options(parts), wait)?;
+    watcher.watch_monitor(&client)?;
+    Ok(client)
+}
+
+/// The script is a convenience: a machine must not fail for want of it.
+fn write_script(dir: &Path, script: &[u8]) {
+    let path = dir.join("command.sh");
+    let written =
+        fs::write(&path, script).and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)));
+    if let Err(error) = written {
+        log::warn!("cannot write {}: {error}", path.display());
+    }
+}
+
+/// What all launch errors of one machine have in common.
+struct Failure {
+    name: String,
+    dir: PathBuf,
+    home: Arc<dyn Home>,
+}
+
+impl Failure {
+    fn error(&self, reason: String, command_line: &CommandLine) -> LaunchError {
+        LaunchError {
+            machine: self.name.clone(),
+            reason,
+            command_line: command_line.clone(),
+            status: None,
+            log: String::new(),
+            hint: None,
+        }
+    }
+
+    fn no_program(&self, missing: locate::NotFound) -> Error {
+        let line = CommandLine::new(vec![missing.program]);
+        self.told(LaunchError {
+            hint: missing.hint,
+            ..self.error(missing.reason, &line)
+        })
+    }
+
+    fn not_spawned(&self, builder: &MachineBuilder, command_line: &CommandLine, error: &io::Error) -> Error {
+        let program = command_line
+            .first()
+            .map(|program| program.display().to_string())
+            .unwrap_or_default();
+        let what = if builder.wrapper.is_empty() {
+            ""
+        } else {
+            "the wrapper "
+        };
+        let reason = format!("{what}`{program}` cannot be run: {error}");
+        self.told(self.error(reason, command_line))
+    }
+
+    /// QEMU was started and its monitor did not come to answer.
+    fn no_monitor(&self, parts: &Parts, watcher: &Watcher, error: Error) -> Error {
+        // A monitor that ends is mostly the first sign of a process that ends.
+        let ended = match &error {
+            Error::Exited(_) | Error::Disconnected(_) => {
+                parts.process.wait(Deadline::exactly(ENDING_TIMEOUT))
+            }
+            _ => parts.process.try_status(),
+        };
+        parts.process.kill();
+        let status = ended.or_else(|| parts.process.wait(Deadline::exactly(ENDING_TIMEOUT)));
+        let ending = parts.process.finish(Deadline::exactly(ENDING_TIMEOUT));
+        watcher.stop();
+        let log = parts
+            .log
+            .tail()
+            .unwrap_or_else(|e| format!("[the log cannot be read: {e}]"));
+        let mut reason = match ended {
+            Some(status) => {
+                let last = log.lines().rev().find(|line| !line.trim().is_empty());
+                let last = last
+                    .map(|line| format!(": `{}`", line.trim()))
+                    .unwrap_or_default();
+                format!(
+                    "QEMU {} before its monitor answered{last}",
+                    exit::describe(status)
+                )
+            }
+            None => error.to_string(),
+        };
+        if !ending.survivors.is_empty() {
+            let names: Vec<String> = ending.survivors.iter().map(ToString::to_string).collect();
+            reason.push_str(&format!("; left behind, killed now: {}", names.join(", ")));
+        }
+        self.told(LaunchError {
+            status,
+            log,
+            ..self.error(reason, &parts.command_line)
+        })
+    }
+
+    fn told(&self, error: LaunchError) -> Error {
+        self.home.launch_failed(&error, &self.dir);
+        Error::Launch(Box::new(error))
+    }
+}

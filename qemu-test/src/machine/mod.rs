@@ -1,0 +1,21 @@
+//! A QEMU machine's life: from a builder over the running machine to its end.
+
+mod arguments;
+mod builder;
+mod ending;
+mod handle;
+mod home;
+mod inner;
+mod launch;
+mod log;
+mod parts;
+mod shutdown;
+mod verdict;
+mod watch;
+
+pub use builder::{ExpectedExit, MachineBuilder, Monitor};
+pub(crate) use ending::How;
+pub use handle::Machine;
+pub(crate) use home::Home;
+pub(crate) use inner::Inner;
+pub(crate) use launch::launch;

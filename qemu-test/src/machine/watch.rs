@@ -1,0 +1,317 @@
+//! The thread of each machine: it drains the console and the idle monitor, and knows first when QEMU is gone.
+//!
+//! It blocks in `epoll_wait(2)` and wakes for nothing else. A caller that waits for a reply reads the monitor itself,
+//! without a detour over this thread: meanwhile the monitor is not in the epoll set.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::parts::Parts;
+use crate::console::Console;
+use crate::deadline::Deadline;
+use crate::interrupt::{Cause, Interrupt};
+use crate::process::Process;
+use crate::qmp::{Client, Connection, Options};
+use crate::qtest::Qtest;
+
+/// How long a process may outlive its monitor before the two count as separate troubles. A client that sees the end
+/// of the connection waits a little longer than this for the news of how QEMU ended.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What each entry of the epoll set is.
+const STOP: u64 = 0;
+const PROCESS: u64 = 1;
+const MONITOR: u64 = 2;
+const QEMU: u64 = 3;
+const CONSOLE: u64 = 4;
+const QTEST: u64 = 5;
+
+/// The watcher of one machine.
+pub(crate) struct Watcher {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    epoll: OwnedFd,
+    stop: OwnedFd,
+    process: Arc<Process>,
+    interrupt: Arc<Interrupt>,
+    console: Option<Console>,
+    qtest: Option<Qtest>,
+    log: Box<dyn Fn() -> String + Send + Sync>,
+    client: OnceLock<Client>,
+    /// QEMU itself, where it is not the process that we started.
+    qemu: OnceLock<OwnedFd>,
+    ended: OnceLock<ExitStatus>,
+}
+
+impl Watcher {
+    pub(super) fn start(parts: &Parts) -> io::Result<Self> {
+        let log = super::log::Log::tail_reader(&parts.log)?;
+        let shared = Arc::new(Shared {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            process: Arc::clone(&parts.process),
+            interrupt: Arc::clone(&parts.interrupt),
+            console: parts.console.as_ref().map(Console::handle),
+            qtest: parts.qtest.as_ref().map(Qtest::handle),
+            log: Box::new(log),
+            client: OnceLock::new(),
+            qemu: OnceLock::new(),
+            ended: OnceLock::new(),
+        });
+        shared.add(&shared.stop, STOP)?;
+        shared.add(shared.process.ended_fd(), PROCESS)?;
+        if let Some(console) = &shared.console {
+            shared.add(console, CONSOLE)?;
+        }
+        if let Some(qtest) = &shared.qtest {
+            shared.add(qtest, QTEST)?;
+        }
+        let thread = {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name(format!("qemu-test {}", parts.name))
+                .spawn(move || shared.run())?
+        };
+        Ok(Self {
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// The options with which a client and this thread take turns at the monitor.
+    pub(super) fn client_options(&self, parts: &Parts) -> Options {
+        let shared = Arc::clone(&self.shared);
+        let on_reader = move |reading: bool| {
+            if let Some(client) = shared.client.get() {
+                shared.monitor_is_read(client, reading);
+            }
+        };
+        Options {
+            name: parts.name.clone(),
+            command_timeout: Some(parts.command_timeout),
+            interrupt: Some(Arc::clone(&parts.interrupt)),
+            transcript: Some(Arc::clone(&parts.transcript)),
+            on_event: None,
+            on_reader: Some(Box::new(on_reader)),
+        }
+    }
+
+    /// From now on, this thread reads the monitor whenever no caller does.
+    pub(super) fn watch_monitor(&self, client: &Client) -> io::Result<()> {
+        if let Some(pid) = client.peer_pid().filter(|pid| *pid != self.shared.process.pid()) {
+            self.shared.watch_qemu(pid);
+        }
+        if self.shared.client.set(client.clone()).is_ok() {
+            self.shared.add(client, MONITOR)?;
+        }
+        Ok(())
+    }
+
+    /// Whether QEMU is known to run on although the process that we started has ended.
+    pub(super) fn qemu_lives(&self) -> bool {
+        self.shared.qemu_lives()
+    }
+
+    /// Blocks until QEMU itself is gone or the deadline is over; at once where it is the process that we started.
+    pub(super) fn qemu_is_gone(&self, deadline: Deadline) -> bool {
+        let Some(qemu) = self.shared.qemu.get() else {
+            return true;
+        };
+        loop {
+            let mut fds = [PollFd::new(qemu, PollFlags::IN)];
+            match poll(&mut fds, deadline.timespec().as_ref()) {
+                Ok(0) => return false,
+                Ok(_) => return true,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Ends the thread, which has seen everything by then if the machine has ended.
+    pub(crate) fn stop(&self) {
+        let _ = rustix::io::write(&self.shared.stop, &1u64.to_ne_bytes());
+        let thread = self.thread.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            log::error!("the watcher of a machine panicked");
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn add(&self, fd: impl AsFd, token: u64) -> io::Result<()> {
+        Ok(epoll::add(
+            &self.epoll,
+            fd,
+            EventData::new_u64(token),
+            EventFlags::IN,
+        )?)
+    }
+
+    fn forget(&self, fd: impl AsFd) {
+        // It may be gone already: two threads find the end of a connection at the same time.
+        let _ = epoll::delete(&self.epoll, fd);
+    }
+
+    fn monitor_is_read(&self, client: &Client, reading: bool) {
+        if reading {
+            self.forget(client);
+        } else if let Err(error) = self.add(client, MONITOR)
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            log::error!("cannot watch the monitor: {error}");
+        }
+    }
+
+    fn watch_qemu(&self, pid: Pid) {
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(fd) => {
+                if self.qemu.set(fd).is_ok()
+                    && let Some(fd) = self.qemu.get()
+                    && let Err(error) = self.add(fd, QEMU)
+                {
+                    log::warn!("cannot watch QEMU, process {pid:?}: {error}");
+                }
+            }
+            Err(error) => log::warn!("cannot watch QEMU, process {pid:?}: {error}"),
+        }
+    }
+
+    fn qemu_lives(&self) -> bool {
+        self.qemu.get().is_some_and(|qemu| !readable(qemu))
+    }
+
+    fn run(&self) {
+        let mut state = State::default();
+        loop {
+            let mut events = [epoll::Event {
+                flags: EventFlags::empty(),
+                data: EventData::new_u64(0),
+            }; 8];
+            let timeout = state.grace.and_then(|grace| grace.timespec());
+            let count = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
+                Ok(count) => count,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => {
+                    log::error!("the watcher of a machine cannot wait: {error}");
+                    return;
+                }
+            };
+            for event in &events[..count] {
+                match event.data.u64() {
+                    STOP => return,
+                    PROCESS => {
+                        state.process_ended = true;
+                        self.forget(self.process.ended_fd());
+                    }
+                    QEMU => self.qemu.get().into_iter().for_each(|qemu| self.forget(qemu)),
+                    MONITOR => self.drain_monitor(&mut state),
+                    QTEST => drop(self.feed_qtest()),
+                    _ => drop(self.feed_console()),
+                }
+            }
+            if state.process_ended && !self.qemu_lives() {
+                self.everything_ended(&mut state);
+                return;
+            }
+            self.separated(&mut state);
+        }
+    }
+
+    fn drain_monitor(&self, state: &mut State) {
+        if let Some(client) = self.client.get()
+            && let Connection::Ended(reason) = client.drain()
+        {
+            self.forget(client);
+            state.monitor_ended.get_or_insert(reason);
+        }
+    }
+
+    /// Feeds one of the machine's streams with what has come, and forgets it at its end.
+    fn feed(&self, what: &str, stream: &impl AsFd, feed: impl Fn() -> io::Result<bool>) -> bool {
+        let open = feed().unwrap_or_else(|error| {
+            log::error!("the {what} cannot be read: {error}");
+            false
+        });
+        if !open {
+            self.forget(stream);
+        }
+        open
+    }
+
+    fn feed_console(&self) -> bool {
+        self.console
+            .as_ref()
+            .is_some_and(|console| self.feed("console", console, || console.feed()))
+    }
+
+    fn feed_qtest(&self) -> bool {
+        self.qtest
+            .as_ref()
+            .is_some_and(|qtest| self.feed("qtest connection", qtest, || qtest.feed()))
+    }
+
+    /// QEMU is gone: take what it left in the sockets, then end every wait.
+    fn everything_ended(&self, state: &mut State) {
+        // Each is at its end now, unless a process that QEMU started holds the other side open.
+        while self.console.as_ref().is_some_and(readable) && self.feed_console() {}
+        while self.qtest.as_ref().is_some_and(readable) && self.feed_qtest() {}
+        self.drain_monitor(state);
+        if let Some(status) = self.process.try_status() {
+            let _ = self.ended.set(status);
+            self.interrupt.raise(Cause::Exited {
+                status,
+                log: (self.log)(),
+            });
+        }
+    }
+
+    /// The monitor, or QEMU behind a wrapper, is gone and the process that we started is not: it is mostly about to.
+    fn separated(&self, state: &mut State) {
+        let Some(reason) = &state.monitor_ended else {
+            return;
+        };
+        match state.grace {
+            None => state.grace = Some(Deadline::exactly(GRACE)),
+            Some(grace) if grace.expired() => {
+                let reason = format!("{reason}; process {} still runs", self.process.pid());
+                self.interrupt.raise(Cause::Disconnected { reason });
+                // Nothing to hurry for any more, but the console and the process's end are still ours to see.
+                state.grace = Some(Deadline::never());
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Whether the descriptor is readable now.
+fn readable(fd: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Default::default())), Ok(1))
+}
+
+#[derive(Default)]
+struct State {
+    process_ended: bool,
+    monitor_ended: Option<String>,
+    grace: Option<Deadline>,
+}
