@@ -1,0 +1,321 @@
+//! One test from its first machine to its verdict.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::process::Termination;
+use std::time::Duration;
+
+use super::context::{Context, Entered};
+use super::interrupted;
+use super::outcome::Outcome;
+use super::setup::{self, Setup};
+use super::timer::Timer;
+use crate::artifacts::{self, RunDir, TestPath};
+use crate::deadline::{Deadline, scaled};
+use crate::error::{Error, Result, seconds};
+use crate::machine::How;
+use crate::report::{self, Depth, MachineReport, Report};
+use crate::{Machine, MachineBuilder};
+
+/// How long a test may take unless it says otherwise.
+const TEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A test, as `#[qemu_test]` writes it down.
+#[must_use = "a test does nothing until it is run"]
+pub struct Test {
+    path: TestPath,
+    timeout: Duration,
+    /// `Some` below `#[should_panic]`, with its `expected` text.
+    should_panic: Option<Option<&'static str>>,
+}
+
+impl Test {
+    /// A test by the names that its crate has for it.
+    pub fn new(package: &str, module: &str, name: &str, _file: &str, _line: u32) -> Self {
+        // The first segment of a module path is the crate: the test's binary.
+        let (binary, module) = module.split_once("::").unwrap_or((module, ""));
+        let test = if module.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{module}::{name}")
+        };
+        Self::at(TestPath {
+            package: package.to_owned(),
+            binary: binary.to_owned(),
+            test,
+        })
+    }
+
+    pub(super) fn of_this_thread() -> Self {
+        Self::at(TestPath::of_this_thread())
+    }
+
+    fn at(path: TestPath) -> Self {
+        Self {
+            path,
+            timeout: TEST_TIMEOUT,
+            should_panic: None,
+        }
+    }
+
+    /// How long the test may take.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The test is below `#[should_panic]`.
+    pub fn should_panic(mut self, expected: Option<&'static str>) -> Self {
+        self.should_panic = Some(expected);
+        self
+    }
+
+    /// Runs the test.
+    pub fn run<const N: usize, T: Termination + 'static>(
+        self,
+        setups: [&dyn Fn() -> Setup; N],
+        body: impl FnOnce([&Machine; N]) -> T,
+    ) {
+        let running = match Running::begin(&self, setups) {
+            Ok(running) => running,
+            Err(error) => return self.failed_to_begin(&error),
+        };
+        let outcome = match &running.machines {
+            Ok(machines) => {
+                let body = || body(std::array::from_fn(|number| &machines[number]));
+                catch_unwind(AssertUnwindSafe(body)).map_or_else(Outcome::Panicked, Outcome::of)
+            }
+            Err(_) => Outcome::Passed,
+        };
+        running.finish(outcome);
+    }
+
+    /// Runs the test in the runtime that polls this.
+    pub async fn run_async<const N: usize, T: Termination + 'static>(
+        self,
+        setups: [&dyn Fn() -> Setup; N],
+        body: impl AsyncFnOnce([&Machine; N]) -> T,
+    ) {
+        let running = match Running::begin(&self, setups) {
+            Ok(running) => running,
+            Err(error) => return self.failed_to_begin(&error),
+        };
+        let outcome = match &running.machines {
+            Ok(machines) => {
+                let body = AssertUnwindSafe(|| body(std::array::from_fn(|number| &machines[number])));
+                match catch_unwind(body) {
+                    Ok(future) => catch_unwind_of(future)
+                        .await
+                        .map_or_else(Outcome::Panicked, Outcome::of),
+                    Err(payload) => Outcome::Panicked(payload),
+                }
+            }
+            Err(_) => Outcome::Passed,
+        };
+        running.finish(outcome);
+    }
+
+    /// There is not even a folder for a report.
+    fn failed_to_begin(&self, error: &Error) {
+        report::say_error(error);
+        end(Outcome::Failed(error.to_string()), self.should_panic.is_some());
+    }
+}
+
+/// Why there are no machines for the body.
+enum Unready {
+    Error(Error),
+    /// An expression in the attribute panicked.
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// A test with its machines.
+struct Running {
+    context: Entered,
+    machines: std::result::Result<Vec<Machine>, Unready>,
+    deadline: Deadline,
+    timer: Option<Timer>,
+    should_panic: Option<Option<&'static str>>,
+}
+
+impl Running {
+    fn begin<const N: usize>(test: &Test, setups: [&dyn Fn() -> Setup; N]) -> Result<Self> {
+        interrupted::report_on_signals()?;
+        let builders = catch_unwind(AssertUnwindSafe(|| setups.map(|setup| setup().builder())));
+        let root = builders
+            .as_ref()
+            .ok()
+            .and_then(|builders| builders.iter().find_map(|b| b.artifact_dir.clone()));
+        let run = RunDir::create(&root.unwrap_or_else(artifacts::root), &test.path)?;
+        let context = Context::enter(test.path.clone(), run);
+        report::mark(&context.run, "running");
+        let deadline = scaled(test.timeout).map_or_else(Deadline::never, Deadline::exactly);
+        let timer = Timer::start(&context, deadline)?;
+        let machines = match builders {
+            Ok(builders) => launch_all(&builders).map_err(Unready::Error),
+            Err(payload) => Err(Unready::Panicked(payload)),
+        };
+        Ok(Self {
+            context,
+            machines,
+            deadline,
+            timer,
+            should_panic: test.should_panic,
+        })
+    }
+
+    /// The body is over: evidence, shutdown, verdict, report, end.
+    fn finish(self, outcome: Outcome) {
+        let Self {
+            context,
+            machines,
+            deadline,
+            timer,
+            should_panic,
+        } = self;
+        let (machines, outcome, launched) = match machines {
+            Ok(machines) => (machines, outcome, true),
+            Err(Unready::Panicked(payload)) => (Vec::new(), Outcome::Panicked(payload), false),
+            Err(Unready::Error(error)) => {
+                report::say_error(&error);
+                (Vec::new(), Outcome::Failed(error.to_string()), false)
+            }
+        };
+        let expected = should_panic.is_some_and(|text| launched && outcome.is_expected_panic(text));
+        let body_failed = match should_panic {
+            Some(_) => !expected,
+            None => outcome.cause().is_some(),
+        };
+        let evidence = body_failed.then(|| evidence(&machines));
+        if !body_failed {
+            await_expected_exits(&machines, deadline);
+        }
+        // Whatever the limit found is in the context from here on, and nothing changes any more.
+        drop(timer);
+        let timed_out = context.timed_out();
+        let evidence = timed_out
+            .as_ref()
+            .map(|timeout| timeout.machines.clone())
+            .or(evidence);
+
+        let mut troubles = Vec::new();
+        for machine in &machines {
+            machine.inner().end(How::Quit);
+            // Killed because the time was over: its end is no news.
+            if timed_out.is_none() {
+                let name = machine.name();
+                troubles.extend(
+                    machine
+                        .inner()
+                        .troubles()
+                        .into_iter()
+                        .map(|what| format!("machine `{name}` {what}")),
+                );
+            }
+        }
+        let (retired, others) = context.take_retired();
+        troubles.extend(others);
+
+        let limit = timed_out.map(|timeout| format!("timed out after {}", seconds(timeout.limit)));
+        let unmet = (should_panic.is_some() && !expected && outcome.cause().is_none())
+            .then(|| "did not panic, although it is marked `#[should_panic]`".to_owned());
+        let cause = limit.or_else(|| {
+            if body_failed {
+                outcome.cause().or(unmet)
+            } else {
+                None
+            }
+        });
+        let failed = cause.is_some() || !troubles.is_empty();
+        if failed {
+            let mut reports = match evidence {
+                Some(reports) => reports,
+                None => machines
+                    .iter()
+                    .map(|machine| MachineReport::of(machine.inner(), Depth::Light))
+                    .collect(),
+            };
+            for report in &mut reports {
+                if let Some(machine) = machines.iter().find(|machine| machine.dir() == report.dir) {
+                    *report = report.clone().ended(machine.inner());
+                }
+            }
+            reports.extend(retired);
+            let (cause, troubles) = match cause {
+                Some(cause) => (cause, troubles),
+                None => (troubles.remove(0), troubles),
+            };
+            let test = context.path.test.clone();
+            report::publish(
+                &context.run,
+                &Report {
+                    test,
+                    cause,
+                    troubles,
+                    machines: reports,
+                },
+            );
+        }
+        report::mark(&context.run, if failed { "failed" } else { "passed" });
+        drop(machines);
+        if !failed
+            && !artifacts::keep()
+            && let Err(error) = context.run.remove()
+        {
+            log::warn!("cannot remove {}: {error}", context.run.path().display());
+        }
+        drop(context);
+        match (outcome, failed) {
+            (Outcome::Passed, false) => {}
+            (Outcome::Passed, true) => end(Outcome::Failed(String::new()), should_panic.is_some()),
+            // An expected panic of a test that failed all the same must not look like a pass.
+            (Outcome::Panicked(_), true) if should_panic.is_some() && (expected || !launched) => {}
+            (outcome, _) => end(outcome, should_panic.is_some()),
+        }
+    }
+}
+
+fn launch_all(builders: &[MachineBuilder]) -> Result<Vec<Machine>> {
+    builders.iter().map(setup::launch).collect()
+}
+
+fn evidence(machines: &[Machine]) -> Vec<MachineReport> {
+    machines
+        .iter()
+        .map(|machine| MachineReport::of(machine.inner(), Depth::Full))
+        .collect()
+}
+
+/// A machine that announced its end is given the time of the test for it.
+fn await_expected_exits(machines: &[Machine], deadline: Deadline) {
+    for machine in machines
+        .iter()
+        .filter(|machine| machine.inner().parts.expected_exit.is_some())
+    {
+        machine.inner().await_end(deadline);
+    }
+}
+
+/// Ends the test's thread the way libtest wants it: a failure is a panic, and one that has been told is told no more.
+fn end(outcome: Outcome, should_panic: bool) {
+    match outcome {
+        Outcome::Passed => {}
+        Outcome::Panicked(payload) => resume_unwind(payload),
+        // Below `#[should_panic]` any panic is a pass: the failure is to return.
+        Outcome::Failed(_) if should_panic => {}
+        Outcome::Failed(message) => resume_unwind(Box::new(message)),
+    }
+}
+
+/// Polls `future` and catches its panics.
+async fn catch_unwind_of<F: Future>(future: F) -> std::thread::Result<F::Output> {
+    let mut future = pin!(future);
+    std::future::poll_fn(
+        |task| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(task))) {
+            Ok(poll) => poll.map(Ok),
+            Err(payload) => std::task::Poll::Ready(Err(payload)),
+        },
+    )
+    .await
+}

@@ -1,0 +1,107 @@
+//! Test real things in real QEMU virtual machines as easily as writing `#[test]`.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use qemu_test::{Machine, qemu_test, qmp};
+//!
+//! #[qemu_test(args = ["-machine", "q35", "-S"], wrapper = ["nice"])]
+//! fn resumes(vm: &Machine) -> qemu_test::Result<()> {
+//!     assert_eq!(vm.command(qmp!(query_status))?["status"], "prelaunch");
+//!     vm.command(qmp!(blockdev_add { driver: "null-co", node_name: "disk0", size: 1 << 20 }))?;
+//!     vm.command(qmp!(cont))?;
+//!     vm.wait_event(qmp!(RESUME), Duration::from_secs(5))?;
+//!     Ok(())
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! [`#[qemu_test]`](macro@qemu_test) launches the machine, hands it to the body, shuts it down whatever happens, and
+//! sees that nothing of it is left. When the test fails, the report says why: how the machine stands, its command
+//! line, the last exchanges with its monitor, the end of its console and of its log. `cargo test` and `cargo nextest
+//! run` both run it as one ordinary test.
+//!
+//! # What a test can do
+//!
+//! - [`Machine::command`] drives QEMU over QMP, its monitor protocol. [`qmp!`](macro@qmp) turns Rust field names into
+//!   QMP's keys at compile time. [`Machine::wait_event`] waits for what QEMU tells by itself.
+//! - [`Machine::console`] talks to the guest over its serial port.
+//! - [`Machine::qtest`] reads and writes ports and memory as a processor would, without a guest.
+//! - [`MachineBuilder`] describes machines at run time; [`MachineBuilder::test`] is the attribute for one closure.
+//! - [`qmp::Client`] speaks to a QEMU that somebody else started.
+//!
+//! # What makes a test fail
+//!
+//! A panic, an `Err`, the time limit (120 s unless `timeout` says otherwise); and, whatever the body said, a QEMU
+//! that ended with a status other than 0, was killed by a signal that the library did not send, did not shut down, or
+//! left a process behind. A body that received the status from [`Machine::wait`] or [`Machine::shutdown`] has judged
+//! it itself; [`MachineBuilder::expect_exit`] announces another end. A QEMU that is not installed is a failure, never
+//! a skip.
+//!
+//! # Waits
+//!
+//! Every wait ends at once when QEMU does, and says how QEMU ended. Otherwise it ends by its limit.
+//! `QEMU_TEST_TIMEOUT_SCALE` multiplies every limit, for a slow machine or a slow wrapper such as valgrind; 0 lifts
+//! them, under a debugger.
+//!
+//! # Files
+//!
+//! Each run of a test has a folder, `<target>/qemu-test/<package>/<binary>/<module>/<test>/<run>`, and in it one for
+//! each machine: `command.sh` starts the same machine again by hand, `qemu.log`, `console.log` and `qmp.log` are
+//! written as things happen. A run that passes removes its folder; one that fails adds `report.txt` and stays.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `QEMU_TEST_BINARY` | the QEMU program where a test names neither `arch` nor `binary` |
+//! | `QEMU_TEST_BIN_DIR` | the folder in which programs are looked up first: a QEMU build tree |
+//! | `QEMU_TEST_DIR` | the root of the files |
+//! | `QEMU_TEST_KEEP=1` | keep the files of passing tests, too |
+//! | `QEMU_TEST_TIMEOUT_SCALE` | the factor on every limit |
+//!
+//! # Log
+//!
+//! The library prints nothing but the failure report. Everything else goes to the [`log`](https://docs.rs/log) crate.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("qemu-test works on Linux only: it needs pidfd, SCM_RIGHTS and PR_SET_CHILD_SUBREAPER");
+
+mod artifacts;
+mod command_line;
+pub mod console;
+mod deadline;
+mod error;
+mod exit;
+mod harness;
+mod interrupt;
+mod locate;
+mod machine;
+mod process;
+pub mod qmp;
+pub mod qtest;
+mod report;
+mod stream;
+#[cfg(test)]
+mod testing;
+
+pub use command_line::CommandLine;
+pub use error::{Disconnected, Error, Exited, GuestError, LaunchError, Result, TimeoutError};
+pub use machine::{ExpectedExit, Machine, MachineBuilder, Monitor};
+#[doc(inline)]
+pub use qemu_test_macros::qemu_test;
+/// The same attribute as [`macro@qemu_test`], for those who prefer `#[qemu_test::test]`.
+#[doc(no_inline)]
+pub use qemu_test_macros::qemu_test as test;
+pub use qmp::QmpError;
+pub use {regex, serde_json};
+
+/// What the macros expand to. Not for use by hand: it changes with them.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::harness::{Setup, Test};
+    pub use crate::qmp::macro_support::{Array, NULL, Object};
+    pub use qemu_test_macros::qmp;
+}
+
+/// Compiles the examples of the attribute, whose own crate does not know this one.
+#[cfg(doctest)]
+#[doc = include_str!("../../qemu-test-macros/src/attribute/qemu_test.md")]
+struct AttributeExamples;

@@ -1,0 +1,111 @@
+//! What there is to say of one machine: collected while it lives, completed when it has ended.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::CommandLine;
+use crate::deadline::Deadline;
+use crate::error::LaunchError;
+use crate::interrupt::Wait;
+use crate::machine::Inner;
+use crate::qmp::Command;
+
+/// How long one question to a machine may take: a QEMU that hangs must not hang the report.
+const QUESTION: Duration = Duration::from_secs(2);
+
+/// How many lines of the console are kept.
+const CONSOLE_LINES: usize = 25;
+
+/// How closely a machine is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// What costs next to nothing.
+    Light,
+    /// All that is known to help.
+    Full,
+}
+
+/// One machine's part of the report.
+#[derive(Clone, Debug)]
+pub(crate) struct MachineReport {
+    pub(crate) name: String,
+    /// `running`, `paused`, `exited with status 1, by itself`.
+    pub(crate) standing: String,
+    /// How it ended, where that is not how it stood.
+    pub(crate) end: Option<String>,
+    pub(crate) command_line: CommandLine,
+    /// The last messages of the monitor's conversation, one a line.
+    pub(crate) exchanges: String,
+    /// `None` for a machine without a console.
+    pub(crate) console: Option<String>,
+    pub(crate) log: String,
+    pub(crate) hint: Option<String>,
+    pub(crate) dir: PathBuf,
+}
+
+impl MachineReport {
+    pub(crate) fn of(machine: &Inner, depth: Depth) -> Self {
+        let parts = &machine.parts;
+        let mut standing = machine.standing();
+        if machine.ending().is_none() && machine.exit_status().is_none() && depth == Depth::Full {
+            standing = run_state(machine);
+        }
+        Self {
+            name: parts.name.clone(),
+            standing,
+            end: None,
+            command_line: parts.command_line.clone(),
+            exchanges: parts.transcript.to_string(),
+            console: parts.console.as_ref().map(|console| console.tail(CONSOLE_LINES)),
+            log: machine.log_tail(),
+            hint: None,
+            dir: parts.dir.clone(),
+        }
+    }
+
+    /// A machine that never was.
+    pub(crate) fn of_failed_launch(error: &LaunchError, dir: &Path) -> Self {
+        Self {
+            name: error.machine.clone(),
+            standing: "did not launch".to_owned(),
+            end: None,
+            command_line: error.command_line.clone(),
+            exchanges: String::new(),
+            console: None,
+            log: error.log.clone(),
+            hint: error.hint.clone(),
+            dir: dir.to_owned(),
+        }
+    }
+
+    /// The same machine, now that it has ended.
+    pub(crate) fn ended(mut self, machine: &Inner) -> Self {
+        let end = machine.standing();
+        self.end = (end != self.standing).then_some(end);
+        // What it logged on its way out belongs to it, too.
+        self.log = machine.log_tail();
+        self
+    }
+}
+
+/// What QEMU says of its own run state.
+fn run_state(machine: &Inner) -> String {
+    let wait = Wait::new(Deadline::exactly(QUESTION), None);
+    let status = machine
+        .client
+        .execute(&Command::new("query-status"), &[], wait)
+        .and_then(|reply| reply.into_result());
+    match status {
+        Ok(status) => status["status"]
+            .as_str()
+            .unwrap_or("in an unknown state")
+            .to_owned(),
+        Err(error) => {
+            let error = error.to_string();
+            format!(
+                "but its monitor does not answer: {}",
+                error.lines().next().unwrap_or_default()
+            )
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The failure report: what a red test says. Collected while the machines live, rendered once, written to the
+//! artifacts first and printed then.
+
+mod machine;
+mod render;
+mod text;
+
+use std::fs;
+use std::path::Path;
+
+pub(crate) use machine::{Depth, MachineReport};
+
+use crate::artifacts::RunDir;
+use crate::error::Error;
+
+/// The report of one test.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    pub(crate) test: String,
+    /// One sentence, without the test's name.
+    pub(crate) cause: String,
+    /// What else went wrong, while cleaning up: never instead of the cause.
+    pub(crate) troubles: Vec<String>,
+    pub(crate) machines: Vec<MachineReport>,
+}
+
+/// Writes the report to the artifacts and prints it on this thread, where the test runner captures it.
+#[expect(clippy::print_stderr, reason = "the one thing that the library prints")]
+pub(crate) fn publish(run: &RunDir, report: &Report) {
+    eprint!("{}", write(run, report));
+}
+
+/// The same for a process that ends right away: past the runner's capture, which would be lost with it.
+pub(crate) fn publish_to_stderr(run: &RunDir, report: &Report) {
+    let text = write(run, report);
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match rustix::io::write(rustix::stdio::stderr(), rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => break,
+        }
+    }
+}
+
+fn write(run: &RunDir, report: &Report) -> String {
+    let text = render::render(report, run.path());
+    put(run.path(), "report.txt", &text);
+    text
+}
+
+/// Notes in the artifacts how far the test is, for whoever reads the files of a run that was killed.
+pub(crate) fn mark(run: &RunDir, state: &str) {
+    put(run.path(), "state", &format!("{state}\n"));
+}
+
+fn put(folder: &Path, name: &str, text: &str) {
+    if let Err(error) = fs::write(folder.join(name), text) {
+        log::warn!("cannot write {name} in {}: {error}", folder.display());
+    }
+}
+
+/// Says why a test ends before its body, the way libtest tells of an `Err`.
+#[expect(clippy::print_stderr, reason = "stands in for libtest's own line")]
+pub(crate) fn say_error(error: &Error) {
+    let text = error.to_string();
+    eprintln!("Error: {}", text.lines().next().unwrap_or_default());
+}
