@@ -1,0 +1,146 @@
+//! The expansion at token level: what `rustc` gets to see.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::expand;
+
+/// The expansion as one line, with the library's path left out.
+fn expanded(input: TokenStream) -> String {
+    let tokens = expand(quote!((q) #input)).to_string();
+    tokens
+        .replace("q :: qmp :: ", "")
+        .replace("q :: __private :: ", "")
+        .replace(' ', "")
+}
+
+/// The messages of the compile errors that the expansion holds.
+fn errors(input: TokenStream) -> Vec<String> {
+    let expansion = expand(quote!((q) #input)).to_string();
+    expansion
+        .split("compile_error ! {")
+        .skip(1)
+        .map(|rest| {
+            rest.split('}')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .trim_matches('"')
+                .replace("\\\"", "\"")
+        })
+        .collect()
+}
+
+#[test]
+fn a_command_without_arguments_is_its_name_and_nothing_else() {
+    assert_eq!(expanded(quote!(query_status)), r#"Command::new("query-status")"#);
+    assert_eq!(expanded(quote!(system_reset)), r#"Command::new("system_reset")"#);
+    assert_eq!(expanded(quote!(query_status,)), r#"Command::new("query-status")"#);
+}
+
+#[test]
+fn values_are_taken_by_reference_and_parenthesised() {
+    assert_eq!(
+        expanded(quote!(balloon { value: 1 << 20 })),
+        r#"Command::new("balloon").arguments(Object::new().field("value",&(1<<20)).build())"#
+    );
+}
+
+#[test]
+fn a_bracket_that_goes_on_is_an_expression_of_the_users() {
+    assert_eq!(
+        expanded(quote!({ a: [1, 2].len(), b: [x[0]; 3], c: [1, null, { d_e: 2 }], f: { let g = 1; g } })),
+        concat!(
+            r#"Object::new().field("a",&([1,2].len())).field("b",&([x[0];3]))"#,
+            r#".value("c",Array::new().item(&(1)).value(NULL).value(Object::new().field("d-e",&(2)).build()).build())"#,
+            r#".field("f",&({letg=1;g})).build()"#,
+        )
+    );
+}
+
+#[test]
+fn every_form_of_a_key_is_understood() {
+    assert_eq!(
+        expanded(quote!({ node_name, if: 1, r#type: 2, "raw_key": 3, maybe?: m, also?, ..rest, })),
+        concat!(
+            r#"Object::new().field("node-name",&(node_name)).field("if",&(1)).field("type",&(2)).field("raw_key",&(3))"#,
+            r#".optional("maybe",&(m)).optional("also",&(also)).merge(&(rest)).build()"#,
+        )
+    );
+}
+
+#[test]
+fn capitals_make_an_event_and_an_underscore_matches_anything() {
+    assert_eq!(expanded(quote!(STOP)), r#"EventFilter::new("STOP")"#);
+    assert_eq!(
+        expanded(quote!(DEVICE_DELETED { device: "t", path: _ })),
+        r#"EventFilter::new("DEVICE_DELETED").data(Object::new().field("device",&("t")).value("path",NULL).build())"#
+    );
+}
+
+#[test]
+fn a_quoted_command_is_verbatim() {
+    assert_eq!(
+        expanded(quote!("x-vendor_command" { "raw_key": 1, other_key: 2 })),
+        r#"Command::new("x-vendor_command").arguments(Object::new().field("raw_key",&(1)).field("other-key",&(2)).build())"#
+    );
+}
+
+#[test]
+fn the_library_is_where_the_first_token_says_and_else_at_its_own_name() {
+    assert_eq!(
+        expand(quote!(cont)).to_string(),
+        r#":: qemu_test :: qmp :: Command :: new ("cont")"#
+    );
+    assert_eq!(
+        expand(quote!((my::qt) cont)).to_string(),
+        r#"my :: qt :: qmp :: Command :: new ("cont")"#
+    );
+}
+
+#[test]
+fn one_mistake_gives_one_message() {
+    for input in [
+        quote!(),
+        quote!(42),
+        quote!(cont cont),
+        quote!(cont {} {}),
+        quote!({ a }.b),
+        quote!({ a: }),
+        quote!({ a: 1 b: 2 }),
+        quote!({ a: 1; b: 2 }),
+        quote!({ a b c, d: 1 }),
+        quote!({ 1: 2 }),
+        quote!({ "a" }),
+        quote!({ type }),
+        quote!({ a: _ }),
+        quote!({ a?: null }),
+        quote!({ a: { f(x) } }),
+        quote!({ ..a, b: 1 }),
+        quote!({ ..a, ..b }),
+        quote!({ .. }),
+        quote!({ a: [1 2] }),
+        quote!(STOP { a: [_] }),
+        quote!({ a_b: 1, "a-b": 2 }),
+    ] {
+        let errors = errors(input.clone());
+        assert_eq!(errors.len(), 1, "{input}: {errors:#?}");
+    }
+}
+
+#[test]
+fn a_key_given_in_two_spellings_is_shown_in_both() {
+    assert_eq!(
+        errors(quote!({ node_name: 1, "node-name": 2 })),
+        [r#"`node-name` is given twice: as `node_name` before, and as `"node-name"` here"#]
+    );
+    assert_eq!(errors(quote!({ a: 1, a: 2 })), ["`a` is given twice"]);
+}
+
+#[test]
+fn the_values_stay_in_an_expansion_with_mistakes() {
+    let expansion = expanded(quote!(cont { a: first, b: , 3, c: [second, _], ..third }));
+    for value in ["first", "second", "third"] {
+        assert!(expansion.contains(&format!("&({value})")), "{expansion}");
+    }
+}
