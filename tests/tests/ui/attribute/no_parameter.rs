@@ -1,0 +1,6 @@
+use qemu_test::qemu_test;
+
+#[qemu_test]
+fn boots() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use qemu_test::{Machine, qemu_test};
+
+#[qemu_test]
+fn boots(_vm: &'static Machine) {}
+
+fn main() {}
