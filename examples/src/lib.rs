@@ -1,0 +1,3 @@
+//! Examples of `qemu-test`, one file each under `tests/`; what several of them share is here.
+
+pub mod guest;
