@@ -105,3 +105,8 @@ pub mod __private {
 #[cfg(doctest)]
 #[doc = include_str!("../../qemu-test-macros/src/attribute/qemu_test.md")]
 struct AttributeExamples;
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeExamples;

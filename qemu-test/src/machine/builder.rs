@@ -21,7 +21,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// let vm = Machine::builder().arch("x86_64").args(["-machine", "q35", "-S"]).launch()?;
 /// assert_eq!(vm.command("query-status")?["status"], "prelaunch");
-/// # qemu_test::Result::Ok(())
+/// # Ok::<(), qemu_test::Error>(())
 /// ```
 ///
 /// Every method takes the builder by value and gives it back. A clone shares nothing with its original.
@@ -231,7 +231,10 @@ impl MachineBuilder {
     ///
     /// // `isa-debug-exit` ends QEMU with (value << 1) | 1.
     /// let device = ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"];
-    /// Machine::builder().args(device).expect_exit(33).qtest().test(|vm| vm.qtest().outb(0xf4, 16).ok());
+    /// Machine::builder().args(device).expect_exit(33).qtest().test(|vm| {
+    ///     // QEMU leaves before it answers.
+    ///     let _ = vm.qtest().outb(0xf4, 16);
+    /// });
     /// ```
     pub fn expect_exit(mut self, exit: impl Into<ExpectedExit>) -> Self {
         self.expected_exit = Some(exit.into());

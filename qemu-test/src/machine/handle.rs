@@ -35,7 +35,7 @@ use crate::qtest::Qtest;
 /// vm.command(qmp!(cont))?;
 /// vm.wait_event(qmp!(RESUME), Duration::from_secs(5))?;
 /// assert!(vm.shutdown()?.success());
-/// # qemu_test::Result::Ok(())
+/// # Ok::<(), qemu_test::Error>(())
 /// ```
 pub struct Machine {
     inner: Arc<Inner>,
@@ -105,7 +105,7 @@ impl Machine {
     /// # let vm = Machine::builder().launch()?;
     /// vm.command("quit")?;
     /// assert_eq!(vm.wait(Duration::from_secs(5))?.code(), Some(0));
-    /// # qemu_test::Result::Ok(())
+    /// # Ok::<(), qemu_test::Error>(())
     /// ```
     ///
     /// # Errors
@@ -190,7 +190,7 @@ impl Machine {
     /// # let vm = Machine::builder().launch()?;
     /// vm.command(qmp!(blockdev_add { driver: "null-co", node_name: "disk0", size: 1 << 20 }))?;
     /// assert_eq!(vm.command("query-status")?["running"], true);
-    /// # qemu_test::Result::Ok(())
+    /// # Ok::<(), qemu_test::Error>(())
     /// ```
     ///
     /// # Errors
@@ -211,7 +211,7 @@ impl Machine {
     ///     running: bool,
     /// }
     /// assert!(vm.command_as::<Status>("query-status")?.running);
-    /// # qemu_test::Result::Ok(())
+    /// # Ok::<(), qemu_test::Error>(())
     /// ```
     ///
     /// # Errors
@@ -265,7 +265,7 @@ impl Machine {
     /// # let vm = Machine::builder().launch()?;
     /// vm.command(qmp!(device_del { id: "net0" }))?;
     /// vm.wait_event(qmp!(DEVICE_DELETED { device: "net0" }), Duration::from_secs(5))?;
-    /// # qemu_test::Result::Ok(())
+    /// # Ok::<(), qemu_test::Error>(())
     /// ```
     ///
     /// # Errors
