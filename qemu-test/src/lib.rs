@@ -24,7 +24,8 @@
 //!
 //! - [`Machine::command`] drives QEMU over QMP, its monitor protocol. [`qmp!`](macro@qmp) turns Rust field names into
 //!   QMP's keys at compile time. [`Machine::wait_event`] waits for what QEMU tells by itself.
-//! - [`Machine::console`] talks to the guest over its serial port.
+//! - [`Machine::console`] talks to the guest over its serial port, [`Machine::console_named`] over others and over
+//!   virtio; a [`Shell`](console::Shell) on one runs commands and copies files.
 //! - [`Machine::qtest`] reads and writes ports and memory as a processor would, without a guest.
 //! - [`MachineBuilder`] describes machines at run time; [`MachineBuilder::test`] is the attribute for one closure.
 //! - [`qmp::Client`] speaks to a QEMU that somebody else started.

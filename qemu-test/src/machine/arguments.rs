@@ -8,6 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use super::builder::MachineBuilder;
+use super::consoles;
 use crate::command_line::shell_quoted;
 
 /// The first descriptor that a machine's process gets behind stdin, stdout and stderr.
@@ -15,7 +16,6 @@ pub(super) const FIRST_FD: RawFd = 3;
 
 /// The chardevs of ours. Their names are a contract with the people who read a command line, too.
 const MONITOR: &str = "monitor";
-const CONSOLE: &str = "console";
 const QTEST: &str = "qtest";
 
 /// What QEMU's end of a connection is.
@@ -33,7 +33,8 @@ pub(super) enum Endpoint {
 #[derive(Debug)]
 pub(super) struct Connections {
     pub(super) monitor: Endpoint,
-    pub(super) console: Option<RawFd>,
+    /// In the order of the builder's.
+    pub(super) consoles: Vec<RawFd>,
     pub(super) qtest: Option<RawFd>,
     /// `(number, set, opaque)` of each descriptor in an fd set.
     pub(super) fd_sets: Vec<(RawFd, u32, String)>,
@@ -48,20 +49,21 @@ pub(super) fn command_line(
 ) -> Vec<OsString> {
     let mut line: Vec<OsString> = builder.wrapper.iter().map(|word| with_dir(word, dir)).collect();
     line.push(program.into());
-    line.extend(base(connections));
+    line.extend(base(builder, connections));
     line.extend(builder.arguments.iter().map(|argument| with_dir(argument, dir)));
+    line.extend(consoles::virtio_arguments(&builder.consoles, &builder.arguments));
     line
 }
 
-fn base(connections: &Connections) -> Vec<OsString> {
+fn base(builder: &MachineBuilder, connections: &Connections) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["-chardev".into(), connections.monitor.chardev(MONITOR)];
     // Not `-mon`, which QEMU deprecates from 11.1 on.
     arguments.extend(["-qmp".into(), format!("chardev:{MONITOR}").into()]);
     arguments.extend(["-display", "none", "-vga", "none"].map(OsString::from));
-    if let Some(fd) = connections.console {
-        arguments.extend(["-chardev".into(), Endpoint::Fd(fd).chardev(CONSOLE)]);
-        arguments.extend(["-serial".into(), format!("chardev:{CONSOLE}").into()]);
-    }
+    arguments.extend(consoles::serial_arguments(
+        &builder.consoles,
+        &connections.consoles,
+    ));
     if let Some(fd) = connections.qtest {
         arguments.extend(["-chardev".into(), Endpoint::Fd(fd).chardev(QTEST)]);
         arguments.extend(["-qtest".into(), format!("chardev:{QTEST}").into()]);
@@ -81,7 +83,7 @@ fn base(connections: &Connections) -> Vec<OsString> {
 }
 
 impl Endpoint {
-    fn chardev(&self, id: &str) -> OsString {
+    pub(super) fn chardev(&self, id: &str) -> OsString {
         let mut value = OsString::from(format!("socket,id={id},"));
         match self {
             Self::Fd(fd) => value.push(format!("fd={fd}")),
@@ -130,8 +132,8 @@ pub(super) fn script(
 ) -> Vec<u8> {
     let mut text = String::from(
         "#!/bin/sh\n\
-         # Starts this machine again, without the test. The terminal is its monitor and, where it has one, its\n\
-         # console: Ctrl-A C switches between the two, Ctrl-A X ends QEMU. Arguments to this script go to QEMU.\n",
+         # Starts this machine again, without the test. The terminal is its monitor and, where it has some, its\n\
+         # consoles: Ctrl-A C goes to the next of them, Ctrl-A X ends QEMU. Arguments to this script go to QEMU.\n",
     );
     if connections.qtest.is_some() {
         text.push_str(
@@ -161,11 +163,10 @@ pub(super) fn script(
     }
     let _ = write!(text, " {}", shell_quoted(program.as_os_str()));
     text.push_str(" -display none -vga none -chardev stdio,id=terminal,mux=on,signal=off");
-    if connections.console.is_some() {
-        text.push_str(" -serial chardev:terminal");
-    }
+    let (serial, virtio) = consoles::script_arguments(&builder.consoles, &builder.arguments);
+    text.push_str(&serial);
     text.push_str(" -monitor chardev:terminal");
-    for argument in &builder.arguments {
+    for argument in builder.arguments.iter().chain(&virtio) {
         // One option and its value a line: two scripts compare well then.
         let is_option = argument.as_bytes().first() == Some(&b'-');
         text.push_str(if is_option { " \\\n  " } else { " " });
@@ -202,7 +203,7 @@ mod tests {
     fn connections() -> Connections {
         Connections {
             monitor: Endpoint::Fd(3),
-            console: Some(4),
+            consoles: vec![4],
             qtest: None,
             fd_sets: Vec::new(),
         }
@@ -211,6 +212,7 @@ mod tests {
     #[test]
     fn ours_come_between_the_program_and_the_users_arguments() {
         let builder = Machine::builder()
+            .console()
             .wrapper(["nice", "-n1"])
             .args(["-S", "-kernel", "{dir}/k"]);
         let line = command_line(&builder, Path::new("/q"), Path::new("/t/m"), &connections());
@@ -239,6 +241,7 @@ mod tests {
     #[test]
     fn the_script_has_the_users_arguments_and_none_of_our_descriptors() {
         let builder = Machine::builder()
+            .console()
             .args(["-S", "-drive", "file={dir}/it's"])
             .env("A", "b c");
         let script = script(&builder, Path::new("/q"), Some(Path::new("/w")), &connections());

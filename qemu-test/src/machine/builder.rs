@@ -8,6 +8,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::consoles::ConsoleSpec;
 use crate::exit;
 use crate::locate::Program;
 
@@ -35,7 +36,7 @@ pub struct MachineBuilder {
     pub(crate) artifact_dir: Option<PathBuf>,
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) monitor: Monitor,
-    pub(crate) console: bool,
+    pub(crate) consoles: Vec<ConsoleSpec>,
     pub(crate) qtest: bool,
     pub(crate) descriptors: Vec<Descriptor>,
     pub(crate) command_timeout: Duration,
@@ -109,7 +110,7 @@ impl Default for MachineBuilder {
             artifact_dir: None,
             environment: Vec::new(),
             monitor: Monitor::default(),
-            console: false,
+            consoles: Vec::new(),
             qtest: false,
             descriptors: Vec::new(),
             command_timeout: COMMAND_TIMEOUT,
@@ -189,12 +190,6 @@ impl MachineBuilder {
     /// How QEMU's monitor reaches the library.
     pub fn monitor(mut self, monitor: Monitor) -> Self {
         self.monitor = monitor;
-        self
-    }
-
-    /// Connects the guest's first serial port to [`Machine::console`](crate::Machine::console).
-    pub fn console(mut self) -> Self {
-        self.console = true;
         self
     }
 

@@ -15,7 +15,6 @@ use super::MachineBuilder;
 use super::ending::How;
 use super::inner::Inner;
 use crate::CommandLine;
-use crate::console::Console;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::interrupt::{Cause, Wait};
@@ -76,7 +75,8 @@ impl Machine {
         self.inner.parts.process.pid().as_raw_pid().cast_unsigned()
     }
 
-    /// The folder of its artifacts: `command.sh`, `qemu.log`, `qmp.log`, `console.log`. A test that passes removes it.
+    /// The folder of its artifacts: `command.sh`, `qemu.log`, `qmp.log`, `console.log`, `console-<name>.log`. A test
+    /// that passes removes it.
     pub fn dir(&self) -> &Path {
         &self.inner.parts.dir
     }
@@ -305,18 +305,6 @@ impl Machine {
                 .file_name()
                 .unwrap_or(OsStr::new(name)),
         )
-    }
-
-    /// The guest's first serial port.
-    ///
-    /// # Panics
-    ///
-    /// Where the machine was not built with [`MachineBuilder::console`].
-    #[track_caller]
-    pub fn console(&self) -> &Console {
-        self.inner.parts.console.as_ref().unwrap_or_else(|| {
-            panic!("machine `{}` has no console: say `console` in #[qemu_test(console)] or call MachineBuilder::console()", self.name())
-        })
     }
 
     /// The qtest protocol.

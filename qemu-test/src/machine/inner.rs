@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::ending::{Ending, How};
 use super::parts::Parts;
 use super::watch::Watcher;
+use crate::console::Console;
 use crate::deadline::Deadline;
 use crate::qmp::Client;
 
@@ -72,6 +73,11 @@ impl Inner {
 
     pub(crate) fn was_received(&self) -> bool {
         self.received.load(Ordering::Relaxed)
+    }
+
+    /// The console of this name.
+    pub(crate) fn console(&self, name: &str) -> Option<&Console> {
+        self.parts.consoles.iter().find(|console| console.name() == name)
     }
 
     pub(crate) fn log_tail(&self) -> String {

@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use super::Machine;
 use super::arguments::{self, Connections, Endpoint, FIRST_FD};
 use super::builder::{MachineBuilder, Monitor};
+use super::consoles;
 use super::home::Home;
 use super::inner::Inner;
 use super::log::Log;
@@ -39,7 +40,7 @@ const ENDING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Our ends of a machine's connections.
 struct OurEnds {
     monitor: MonitorEnd,
-    console: Option<OwnedFd>,
+    consoles: Vec<OwnedFd>,
     qtest: Option<OwnedFd>,
 }
 
@@ -83,6 +84,10 @@ pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Ma
 
     let program = locate::locate(&builder.program, &Surroundings::of_this_process())
         .map_err(|missing| failure.no_program(missing))?;
+    if let Some(mistake) = consoles::mistake(&builder.consoles) {
+        let line = CommandLine::new(vec![program.into()]);
+        return Err(failure.told(failure.error(mistake, &line)));
+    }
     let sockets = ShortDir::create()?;
     let mut theirs = TheirEnds::default();
     let (ours, connections) = connect(builder, sockets.path(), &mut theirs)?;
@@ -105,18 +110,15 @@ pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Ma
 
     let interrupt = Interrupt::new(&name)?;
     let transcript = Arc::new(Transcript::new(Some(File::create(dir.join("qmp.log"))?)));
-    let console = match ours.console {
-        Some(stream) => {
-            let path = dir.join("console.log");
-            let file = File::options()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .open(path)?;
-            Some(Console::new(&name, stream, file, Arc::clone(&interrupt))?)
-        }
-        None => None,
-    };
+    let mut consoles = Vec::new();
+    for (spec, stream) in builder.consoles.iter().zip(ours.consoles) {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(dir.join(spec.file_name()))?;
+        consoles.push(Console::new(&spec.name, stream, file, Arc::clone(&interrupt))?);
+    }
     let qtest = ours
         .qtest
         .map(|stream| Qtest::new(stream, Arc::clone(&interrupt), builder.command_timeout));
@@ -146,7 +148,7 @@ pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Ma
         log,
         transcript,
         interrupt: Arc::clone(&interrupt),
-        console,
+        consoles,
         qtest,
         process,
         expected_exit: builder.expected_exit,
@@ -197,7 +199,12 @@ fn connect(
             )
         }
     };
-    let (console, console_number) = builder.console.then(|| theirs.socket()).transpose()?.unzip();
+    let (mut consoles, mut console_numbers) = (Vec::new(), Vec::new());
+    for _ in &builder.consoles {
+        let (ours, number) = theirs.socket()?;
+        consoles.push(ours);
+        console_numbers.push(number);
+    }
     let (qtest, qtest_number) = builder.qtest.then(|| theirs.socket()).transpose()?.unzip();
     let mut fd_sets = Vec::new();
     for descriptor in &builder.descriptors {
@@ -215,14 +222,14 @@ fn connect(
     }
     let connections = Connections {
         monitor: endpoint,
-        console: console_number,
+        consoles: console_numbers,
         qtest: qtest_number,
         fd_sets,
     };
     Ok((
         OurEnds {
             monitor,
-            console,
+            consoles,
             qtest,
         },
         connections,

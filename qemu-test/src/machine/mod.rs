@@ -2,6 +2,7 @@
 
 mod arguments;
 mod builder;
+mod consoles;
 mod ending;
 mod handle;
 mod home;
@@ -14,6 +15,7 @@ mod verdict;
 mod watch;
 
 pub use builder::{ExpectedExit, MachineBuilder, Monitor};
+pub(crate) use consoles::CONSOLE;
 pub(crate) use ending::How;
 pub use handle::Machine;
 pub(crate) use home::Home;

@@ -26,7 +26,8 @@ pub(crate) struct Parts {
     pub(crate) log: Log,
     pub(crate) transcript: Arc<Transcript>,
     pub(crate) interrupt: Arc<Interrupt>,
-    pub(crate) console: Option<Console>,
+    /// In the order of the builder's.
+    pub(crate) consoles: Vec<Console>,
     pub(crate) qtest: Option<Qtest>,
     pub(crate) process: Arc<Process>,
     pub(crate) expected_exit: Option<ExpectedExit>,

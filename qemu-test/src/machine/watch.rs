@@ -31,8 +31,9 @@ const STOP: u64 = 0;
 const PROCESS: u64 = 1;
 const MONITOR: u64 = 2;
 const QEMU: u64 = 3;
-const CONSOLE: u64 = 4;
-const QTEST: u64 = 5;
+const QTEST: u64 = 4;
+/// The first console; the others follow.
+const CONSOLES: u64 = 5;
 
 /// The watcher of one machine.
 pub(crate) struct Watcher {
@@ -45,7 +46,7 @@ struct Shared {
     stop: OwnedFd,
     process: Arc<Process>,
     interrupt: Arc<Interrupt>,
-    console: Option<Console>,
+    consoles: Vec<Console>,
     qtest: Option<Qtest>,
     log: Box<dyn Fn() -> String + Send + Sync>,
     client: OnceLock<Client>,
@@ -62,7 +63,7 @@ impl Watcher {
             stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             process: Arc::clone(&parts.process),
             interrupt: Arc::clone(&parts.interrupt),
-            console: parts.console.as_ref().map(Console::handle),
+            consoles: parts.consoles.iter().map(Console::handle).collect(),
             qtest: parts.qtest.as_ref().map(Qtest::handle),
             log: Box::new(log),
             client: OnceLock::new(),
@@ -71,8 +72,8 @@ impl Watcher {
         });
         shared.add(&shared.stop, STOP)?;
         shared.add(shared.process.ended_fd(), PROCESS)?;
-        if let Some(console) = &shared.console {
-            shared.add(console, CONSOLE)?;
+        for (token, console) in (CONSOLES..).zip(&shared.consoles) {
+            shared.add(console, token)?;
         }
         if let Some(qtest) = &shared.qtest {
             shared.add(qtest, QTEST)?;
@@ -226,7 +227,10 @@ impl Shared {
                     QEMU => self.qemu.get().into_iter().for_each(|qemu| self.forget(qemu)),
                     MONITOR => self.drain_monitor(&mut state),
                     QTEST => drop(self.feed_qtest()),
-                    _ => drop(self.feed_console()),
+                    console => {
+                        let console = self.consoles.get((console - CONSOLES) as usize);
+                        console.map(|console| self.feed_console(console));
+                    }
                 }
             }
             if state.process_ended && !self.qemu_lives() {
@@ -258,10 +262,8 @@ impl Shared {
         open
     }
 
-    fn feed_console(&self) -> bool {
-        self.console
-            .as_ref()
-            .is_some_and(|console| self.feed("console", console, || console.feed()))
+    fn feed_console(&self, console: &Console) -> bool {
+        self.feed("console", console, || console.feed())
     }
 
     fn feed_qtest(&self) -> bool {
@@ -273,7 +275,9 @@ impl Shared {
     /// QEMU is gone: take what it left in the sockets, then end every wait.
     fn everything_ended(&self, state: &mut State) {
         // Each is at its end now, unless a process that QEMU started holds the other side open.
-        while self.console.as_ref().is_some_and(readable) && self.feed_console() {}
+        for console in &self.consoles {
+            while readable(console) && self.feed_console(console) {}
+        }
         while self.qtest.as_ref().is_some_and(readable) && self.feed_qtest() {}
         self.drain_monitor(state);
         if let Some(status) = self.process.try_status() {

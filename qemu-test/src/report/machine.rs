@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::CommandLine;
+use crate::console::Console;
 use crate::deadline::Deadline;
 use crate::error::LaunchError;
 use crate::interrupt::Wait;
-use crate::machine::Inner;
+use crate::machine::{CONSOLE, Inner};
 use crate::qmp::Command;
 
 /// How long one question to a machine may take: a QEMU that hangs must not hang the report.
@@ -36,8 +37,8 @@ pub(crate) struct MachineReport {
     pub(crate) command_line: CommandLine,
     /// The last messages of the monitor's conversation, one a line.
     pub(crate) exchanges: String,
-    /// `None` for a machine without a console.
-    pub(crate) console: Option<String>,
+    /// The end of each console, below what it is called.
+    pub(crate) consoles: Vec<(String, String)>,
     pub(crate) log: String,
     pub(crate) hint: Option<String>,
     pub(crate) dir: PathBuf,
@@ -56,7 +57,7 @@ impl MachineReport {
             end: None,
             command_line: parts.command_line.clone(),
             exchanges: parts.transcript.to_string(),
-            console: parts.console.as_ref().map(|console| console.tail(CONSOLE_LINES)),
+            consoles: parts.consoles.iter().map(console).collect(),
             log: machine.log_tail(),
             hint: None,
             dir: parts.dir.clone(),
@@ -71,7 +72,7 @@ impl MachineReport {
             end: None,
             command_line: error.command_line.clone(),
             exchanges: String::new(),
-            console: None,
+            consoles: Vec::new(),
             log: error.log.clone(),
             hint: error.hint.clone(),
             dir: dir.to_owned(),
@@ -86,6 +87,14 @@ impl MachineReport {
         self.log = machine.log_tail();
         self
     }
+}
+
+fn console(console: &Console) -> (String, String) {
+    let heading = match console.name() {
+        CONSOLE => CONSOLE.to_owned(),
+        name => format!("console `{name}`"),
+    };
+    (heading, console.tail(CONSOLE_LINES))
 }
 
 /// What QEMU says of its own run state.

@@ -66,8 +66,8 @@ fn render_machine(out: &mut String, machine: &MachineReport) {
     if !machine.exchanges.is_empty() {
         block(out, "last QMP exchanges", &machine.exchanges, usize::MAX);
     }
-    if let Some(console) = &machine.console {
-        block(out, "console", console, usize::MAX);
+    for (heading, tail) in &machine.consoles {
+        block(out, heading, tail, usize::MAX);
     }
     block(out, "QEMU log", &machine.log, LOG_LINES);
 }
@@ -102,7 +102,7 @@ mod tests {
             end: Some("exited with status 0 (quit: 4 ms)".into()),
             command_line: CommandLine::new(vec!["qemu".into(), "-S".into()]),
             exchanges: "12:00:00.000 -> {}\n".into(),
-            console: Some(String::new()),
+            consoles: vec![("console".into(), String::new())],
             log: (1..=30).map(|n| format!("line {n}\x1b[0m\n")).collect(),
             hint: None,
             dir: "/d/vm".into(),
