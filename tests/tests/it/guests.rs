@@ -5,13 +5,13 @@ use std::time::Duration;
 use qemu_test::{Machine, MachineBuilder};
 use qemu_test_tests::guest;
 
-pub use qemu_test_tests::guest::PROMPT;
+pub(crate) use qemu_test_tests::guest::PROMPT;
 
 /// Longer than anything here takes on a slow and busy machine.
-pub const LONG: Duration = Duration::from_secs(120);
+pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// The small Linux guest on a PC with these arguments for its kernel.
-pub fn linux(append: &str) -> MachineBuilder {
+pub(crate) fn linux(append: &str) -> MachineBuilder {
     Machine::builder()
         .arch("x86_64")
         .args(["-machine", "q35", "-m", "256", "-append", append])
