@@ -147,7 +147,7 @@ impl<'a> Wait<'a> {
         }
     }
 
-    fn attempt(&self, doing: String) -> Attempt {
+    pub(crate) fn attempt(&self, doing: String) -> Attempt {
         let machine = self.interrupt.map(|interrupt| interrupt.machine.clone());
         Attempt {
             doing,

@@ -10,7 +10,9 @@ mod inner;
 mod launch;
 mod log;
 mod parts;
+mod screen;
 mod shutdown;
+mod verbs;
 mod verdict;
 mod watch;
 

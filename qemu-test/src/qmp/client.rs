@@ -272,6 +272,16 @@ impl Client {
         self.session.event(Some(filter), wait)
     }
 
+    /// The number of the next event that comes, for [`wait_event_from`](Self::wait_event_from).
+    pub(crate) fn next_event_number(&self) -> u64 {
+        self.session.next_event_number()
+    }
+
+    /// [`wait_event`](Self::wait_event) for an event that had not come when its number was asked for.
+    pub(crate) fn wait_event_from(&self, from: u64, filter: &EventFilter, wait: Wait<'_>) -> Result<Event> {
+        self.session.event_from(from, Some(filter), wait)
+    }
+
     /// Reads what is there, without blocking, when no caller is reading: for the thread that watches the machine.
     pub(crate) fn drain(&self) -> Connection {
         self.session.drain()

@@ -165,16 +165,32 @@ impl Session {
 
     /// Waits for the first event that `filter` takes; without one, for any.
     pub(super) fn event(&self, filter: Option<&EventFilter>, wait: Wait<'_>) -> Result<Event> {
+        self.event_from(0, filter, wait)
+    }
+
+    /// The same among those from number `from` on.
+    pub(super) fn event_from(
+        &self,
+        mut from: u64,
+        filter: Option<&EventFilter>,
+        wait: Wait<'_>,
+    ) -> Result<Event> {
         let doing = || match filter {
             Some(filter) => format!("waiting for the event {}", piece(filter.to_string().as_bytes())),
             None => "waiting for an event".to_owned(),
         };
         // What has come by now must be seen even by a wait of no length.
         self.drain();
-        let mut from = 0;
         let mut matching = |state: &mut State| state.take_event(filter, &mut from);
         self.wait(wait, None, &mut matching, &doing, &State::unread_events)
             .map_err(|stopped| self.explain(stopped, wait, &doing, ""))
+    }
+
+    /// The number of the next event that comes.
+    pub(super) fn next_event_number(&self) -> u64 {
+        // What lies in the socket has come before.
+        self.drain();
+        self.lock().next_number()
     }
 
     /// Takes all events that have come.

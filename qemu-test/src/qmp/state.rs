@@ -173,6 +173,11 @@ impl State {
         None
     }
 
+    /// The number of the next event.
+    pub(super) fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
     /// Takes all unread events.
     pub(super) fn take_events(&mut self) -> Vec<Event> {
         self.unread = 0;

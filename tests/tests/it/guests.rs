@@ -20,3 +20,46 @@ pub(crate) fn linux(append: &str) -> MachineBuilder {
         .arg("-initrd")
         .arg(guest::initramfs())
 }
+
+/// A boot sector that hides the cursor, which blinks, says `>` on the serial port, and then each key that is pressed on the keyboard, on the serial port
+/// and on the screen: its character, or its scan code where it has none.
+#[rustfmt::skip]
+pub(crate) const TYPEWRITER: &[u8] = &[
+    0xb4, 0x01,       // mov ah, 1
+    0xb9, 0x00, 0x20, // mov cx, 0x2000
+    0xcd, 0x10,       // int 0x10: set the cursor's shape
+    0xba, 0xf8, 0x03, // mov dx, 0x3f8
+    0xb0, b'>',       // mov al, '>'
+    0xee,             // out dx, al
+    0x30, 0xe4,       // next: xor ah, ah
+    0xcd, 0x16,       // int 0x16: wait for a key
+    0x08, 0xc0,       // or al, al
+    0x75, 0x02,       // jnz show
+    0x88, 0xe0,       // mov al, ah
+    0xba, 0xf8, 0x03, // show: mov dx, 0x3f8
+    0xee,             // out dx, al
+    0xb4, 0x0e,       // mov ah, 0x0e
+    0xbb, 0x07, 0x00, // mov bx, 7
+    0xcd, 0x10,       // int 0x10: write the character
+    0xeb, 0xe9,       // jmp next
+];
+
+/// A disk that the firmware boots `code` from; it is gone when it is dropped.
+pub(crate) fn boot_disk(code: &[u8]) -> tempfile::NamedTempFile {
+    let mut sector = code.to_vec();
+    assert!(sector.len() <= 510, "the code does not fit in a boot sector");
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xaa]);
+    let disk = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(disk.path(), sector).unwrap();
+    disk
+}
+
+/// A PC that boots from `disk`.
+pub(crate) fn booting(disk: &tempfile::NamedTempFile) -> MachineBuilder {
+    let drive = format!("file={},format=raw,if=ide", disk.path().display());
+    Machine::builder()
+        .arch("x86_64")
+        .args(["-machine", "pc", "-nic", "none", "-drive", &drive])
+        .console()
+}

@@ -7,3 +7,5 @@ mod launch;
 mod life;
 mod monitor;
 mod report;
+mod screen;
+mod verbs;
