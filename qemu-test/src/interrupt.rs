@@ -3,7 +3,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -20,19 +21,69 @@ pub(crate) enum Cause {
     Disconnected { reason: String },
     /// The time limit of the whole test passed.
     TestTimeout { limit: Duration },
-    /// The guest died.
-    #[expect(dead_code, reason = "for the watch over the guest, which is built on it")]
-    Guest { reason: String, output: String },
+    /// The guest died. Unlike the others, a test may take notice of this, and go on with a QEMU that runs.
+    Guest(Death),
 }
 
-/// A latch that ends all waits on one machine. It can be raised once; the first cause stays.
+/// The death of a guest.
+#[derive(Clone, Debug)]
+pub(crate) struct Death {
+    pub(crate) kind: DeathKind,
+    /// What happened, in one sentence: `the guest powered off`.
+    pub(crate) reason: String,
+    /// The guest's own words.
+    pub(crate) output: String,
+}
+
+/// The ways in which a guest dies, as far as waits can be for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeathKind {
+    /// Its kernel, or its firmware, says that it will not go on.
+    Panic,
+    /// It powered off, or reset on a machine that ends then.
+    End,
+    /// It resets itself again and again.
+    ResetLoop,
+    /// It stands still and waits for a person, or was stopped by its watchdog.
+    Stop,
+}
+
+impl DeathKind {
+    /// The events that tell of it. A test that takes one knows.
+    fn events(self) -> &'static [&'static str] {
+        match self {
+            Self::Panic => &["GUEST_PANICKED"],
+            Self::End => &["SHUTDOWN"],
+            Self::ResetLoop => &["RESET"],
+            Self::Stop => &["WATCHDOG"],
+        }
+    }
+}
+
+/// A latch that ends all waits on one machine. The first cause stays; only the death of the guest can be taken back.
 pub(crate) struct Interrupt {
     machine: String,
-    /// Readable for ever once raised, for the waits that block in `poll(2)`.
+    /// Readable once raised, for the waits that block in `poll(2)`.
     fd: OwnedFd,
-    cause: OnceLock<Cause>,
+    raised: AtomicBool,
+    state: Mutex<State>,
     /// For the waits that block on a condition variable.
     sleepers: Mutex<Vec<Weak<dyn Wake>>>,
+    /// How often a wait on the machine has brought what it was for.
+    progress: AtomicU64,
+    /// Whether a wait of the test was ended by the death of the guest.
+    told_of_death: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    cause: Option<Cause>,
+    /// What came while the guest was dead.
+    next: Option<Cause>,
+    /// The deaths that somebody waits for at this moment.
+    awaited: Vec<DeathKind>,
+    /// A death that is awaited.
+    held: Option<Death>,
 }
 
 /// Something in which threads block on a condition variable.
@@ -48,8 +99,11 @@ impl Interrupt {
         Ok(Arc::new(Self {
             machine: machine.into(),
             fd,
-            cause: OnceLock::new(),
+            raised: AtomicBool::new(false),
+            state: Mutex::default(),
             sleepers: Mutex::default(),
+            progress: AtomicU64::new(0),
+            told_of_death: AtomicBool::new(false),
         }))
     }
 
@@ -58,27 +112,117 @@ impl Interrupt {
         let sleeper: Weak<dyn Wake> = Arc::downgrade(sleeper) as Weak<dyn Wake>;
         self.sleepers
             .lock()
-            .unwrap_or_else(|e| e.into_inner())
+            .unwrap_or_else(PoisonError::into_inner)
             .push(sleeper);
     }
 
     /// Ends every wait. False where another cause came first.
     pub(crate) fn raise(&self, cause: Cause) -> bool {
-        let first = self.cause.set(cause).is_ok();
-        if first {
-            // An eventfd refuses a write only when its counter would overflow, and this one is written once.
-            let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
-            for sleeper in self.sleepers.lock().unwrap_or_else(|e| e.into_inner()).iter() {
-                if let Some(sleeper) = sleeper.upgrade() {
-                    sleeper.wake();
-                }
+        let mut state = self.state();
+        match (&state.cause, cause) {
+            (None, Cause::Guest(death)) if state.awaited.contains(&death.kind) => {
+                state.held.get_or_insert(death);
+                return false;
             }
+            (None, cause) => state.cause = Some(cause),
+            (Some(Cause::Guest(_)), cause @ (Cause::Exited { .. } | Cause::Disconnected { .. })) => {
+                state.next.get_or_insert(cause);
+                return false;
+            }
+            (Some(_), _) => return false,
         }
-        first
+        self.raised.store(true, Ordering::Release);
+        // An eventfd refuses a write only when its counter would overflow, and this one is at zero.
+        let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
+        drop(state);
+        self.wake();
+        true
     }
 
-    pub(crate) fn cause(&self) -> Option<&Cause> {
-        self.cause.get()
+    fn wake(&self) {
+        let sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
+        for sleeper in sleepers.iter().filter_map(Weak::upgrade) {
+            sleeper.wake();
+        }
+    }
+
+    /// Why every wait ends now, if it does.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        if !self.raised.load(Ordering::Acquire) {
+            return None;
+        }
+        self.state().cause.clone()
+    }
+
+    /// A death of this kind is what the caller waits for, and ends no wait before the guard is gone.
+    pub(crate) fn await_death(&self, kind: DeathKind) -> Awaiting<'_> {
+        self.state().awaited.push(kind);
+        Awaiting {
+            interrupt: self,
+            kind,
+        }
+    }
+
+    /// The test has taken the event called `name`. The death that it tells of is the test's own affair from now on.
+    pub(crate) fn event_taken(&self, name: &str) {
+        self.made_progress();
+        let mut state = self.state();
+        if state
+            .held
+            .as_ref()
+            .is_some_and(|death| death.kind.events().contains(&name))
+        {
+            state.held = None;
+        }
+        let tells =
+            |cause: &Cause| matches!(cause, Cause::Guest(death) if death.kind.events().contains(&name));
+        if !state.cause.as_ref().is_some_and(tells) {
+            return;
+        }
+        state.cause = state.next.take();
+        if state.cause.is_none() {
+            self.raised.store(false, Ordering::Release);
+            let _ = rustix::io::read(&self.fd, &mut [0; 8]);
+        }
+    }
+
+    /// A wait has brought what it was for: the test and its machine get on.
+    pub(crate) fn made_progress(&self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Whether a wait of the test was ended by the death of the guest.
+    pub(crate) fn told_of_death(&self) -> bool {
+        self.told_of_death.load(Ordering::Relaxed)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody waits for the guest's death.
+pub(crate) struct Awaiting<'a> {
+    interrupt: &'a Interrupt,
+    kind: DeathKind,
+}
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.interrupt.state();
+        if let Some(position) = state.awaited.iter().position(|kind| *kind == self.kind) {
+            state.awaited.swap_remove(position);
+        }
+        let awaited = state.awaited.contains(&self.kind);
+        let held = state.held.take_if(|death| death.kind == self.kind && !awaited);
+        drop(state);
+        if let Some(death) = held {
+            self.interrupt.raise(Cause::Guest(death));
+        }
     }
 }
 
@@ -128,9 +272,9 @@ impl<'a> Wait<'a> {
         })
     }
 
-    fn interrupted(&self, cause: &Cause, doing: String, seen: String) -> Error {
+    fn interrupted(&self, cause: Cause, doing: String, seen: String) -> Error {
         let attempt = self.attempt(doing);
-        match cause.clone() {
+        match cause {
             Cause::Exited { status, log } => Error::Exited(Exited { attempt, status, log }),
             Cause::Disconnected { reason } => Error::Disconnected(Disconnected { attempt, reason }),
             Cause::TestTimeout { limit } => Error::Timeout(TimeoutError {
@@ -139,11 +283,16 @@ impl<'a> Wait<'a> {
                 of_test: true,
                 seen,
             }),
-            Cause::Guest { reason, output } => Error::Guest(GuestError {
-                attempt: Some(attempt),
-                reason,
-                output,
-            }),
+            Cause::Guest(death) => {
+                if let Some(interrupt) = self.interrupt {
+                    interrupt.told_of_death.store(true, Ordering::Relaxed);
+                }
+                Error::Guest(GuestError {
+                    attempt: Some(attempt),
+                    reason: death.reason,
+                    output: death.output,
+                })
+            }
         }
     }
 
@@ -162,21 +311,75 @@ mod tests {
     use super::*;
     use rustix::event::{PollFd, PollFlags, poll};
 
+    fn readable(interrupt: &Interrupt) -> bool {
+        let mut fds = [PollFd::new(interrupt, PollFlags::IN)];
+        poll(&mut fds, Some(&Default::default())).unwrap() == 1
+    }
+
+    fn death(kind: DeathKind) -> Cause {
+        Cause::Guest(Death {
+            kind,
+            reason: "the guest died".into(),
+            output: String::new(),
+        })
+    }
+
+    fn exited() -> Cause {
+        Cause::Exited {
+            status: ExitStatus::default(),
+            log: String::new(),
+        }
+    }
+
     #[test]
     fn the_first_cause_stays_and_the_descriptor_stays_readable() {
         let interrupt = Interrupt::new("vm").unwrap();
-        let readable = || {
-            let mut fds = [PollFd::new(&interrupt, PollFlags::IN)];
-            poll(&mut fds, Some(&Default::default())).unwrap() == 1
-        };
-        assert!(!readable());
+        assert!(!readable(&interrupt));
         assert!(interrupt.raise(Cause::TestTimeout {
             limit: Duration::from_secs(1)
         }));
-        assert!(!interrupt.raise(Cause::Disconnected {
-            reason: String::new()
-        }));
-        assert!(readable() && readable());
-        assert!(matches!(interrupt.cause(), Some(Cause::TestTimeout { .. })));
+        assert!(!interrupt.raise(exited()) && !interrupt.raise(death(DeathKind::Panic)));
+        assert!(readable(&interrupt) && readable(&interrupt));
+        interrupt.event_taken("GUEST_PANICKED");
+        assert!(matches!(interrupt.cause(), Some(Cause::TestTimeout { .. })) && readable(&interrupt));
+    }
+
+    #[test]
+    fn a_test_that_takes_the_event_of_a_death_goes_on_until_qemu_ends() {
+        let interrupt = Interrupt::new("vm").unwrap();
+        interrupt.raise(death(DeathKind::End));
+        interrupt.event_taken("RESUME");
+        assert!(matches!(interrupt.cause(), Some(Cause::Guest(_))));
+        interrupt.event_taken("SHUTDOWN");
+        assert!(interrupt.cause().is_none() && !readable(&interrupt));
+
+        interrupt.raise(death(DeathKind::End));
+        interrupt.raise(exited());
+        assert!(matches!(interrupt.cause(), Some(Cause::Guest(_))));
+        interrupt.event_taken("SHUTDOWN");
+        assert!(matches!(interrupt.cause(), Some(Cause::Exited { .. })) && readable(&interrupt));
+    }
+
+    #[test]
+    fn a_death_that_is_waited_for_ends_no_wait_before_that_one_is_over() {
+        let interrupt = Interrupt::new("vm").unwrap();
+        let first = interrupt.await_death(DeathKind::Panic);
+        let second = interrupt.await_death(DeathKind::Panic);
+        interrupt.raise(death(DeathKind::Panic));
+        drop(first);
+        assert!(interrupt.cause().is_none());
+        drop(second);
+        assert!(matches!(interrupt.cause(), Some(Cause::Guest(_))));
+
+        let interrupt = Interrupt::new("vm").unwrap();
+        let awaiting = interrupt.await_death(DeathKind::Panic);
+        interrupt.raise(death(DeathKind::Panic));
+        interrupt.event_taken("GUEST_PANICKED");
+        drop(awaiting);
+        assert!(interrupt.cause().is_none());
+
+        let awaiting = interrupt.await_death(DeathKind::Panic);
+        assert!(interrupt.raise(death(DeathKind::End)));
+        drop(awaiting);
     }
 }

@@ -71,6 +71,7 @@ pub mod console;
 mod deadline;
 mod error;
 mod exit;
+mod guest;
 mod harness;
 mod interrupt;
 mod locate;

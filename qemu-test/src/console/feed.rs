@@ -18,7 +18,10 @@ const READS_PER_FEED: usize = 8;
 /// A longer line goes to the hook in pieces, so that output without newlines does not pile up.
 const LINE_BYTES: usize = 16 << 10;
 
-type LineHook = Box<dyn Fn(&str) + Send + Sync>;
+/// A line that has not ended is looked at no more when it is longer than this: it is output, and no message.
+const UNFINISHED_BYTES: usize = 512;
+
+type LineHook = Box<dyn Fn(&str, bool) + Send + Sync>;
 
 /// What the draining remembers from one read to the next.
 pub(super) struct Intake {
@@ -65,17 +68,19 @@ impl Intake {
         let mut rest = self.text.as_str();
         while let Some(newline) = memchr::memchr(b'\n', rest.as_bytes()) {
             if self.line.is_empty() {
-                hook(&rest[..newline]);
+                hook(&rest[..newline], true);
             } else {
                 self.line.push_str(&rest[..newline]);
-                hook(&self.line);
+                hook(&self.line, true);
                 self.line.clear();
             }
             rest = &rest[newline + 1..];
         }
         self.line.push_str(rest);
         if self.line.len() > LINE_BYTES {
-            hook(&std::mem::take(&mut self.line));
+            hook(&std::mem::take(&mut self.line), true);
+        } else if (1..=UNFINISHED_BYTES).contains(&self.line.len()) {
+            hook(&self.line, false);
         }
     }
 
@@ -83,20 +88,17 @@ impl Intake {
         if let Some(hook) = &self.on_line
             && !self.line.is_empty()
         {
-            hook(&std::mem::take(&mut self.line));
+            hook(&std::mem::take(&mut self.line), true);
         }
     }
 }
 
 impl Console {
     /// Has `hook` called for each line from now on, without its newline and its escape sequences, in the thread that
-    /// feeds. A line of more than 16 KiB comes in pieces, and one that the end of the console cuts off comes then.
-    /// The hook must not call [`feed`](Self::feed); all else is allowed.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the watch over the guest, which is built on it")
-    )]
-    pub(crate) fn on_line(&self, hook: impl Fn(&str) + Send + Sync + 'static) {
+    /// feeds; and with `false` for the beginning of one whose end has not come, each time it grows. A line of more than
+    /// 16 KiB comes in pieces, and one that the end of the console cuts off comes then. The hook must not call
+    /// [`feed`](Self::feed); all else is allowed.
+    pub(crate) fn on_line(&self, hook: impl Fn(&str, bool) + Send + Sync + 'static) {
         lock(&self.shared.intake).on_line = Some(Box::new(hook));
     }
 

@@ -188,6 +188,7 @@ impl Console {
         let mut search = Search::new(pattern);
         loop {
             if let Some(text) = shared.look(&mut search, Search::advance) {
+                shared.interrupt.made_progress();
                 return Ok(text);
             }
             let Some(over) = shared.block(search.searched(), wait) else {

@@ -238,7 +238,11 @@ fn the_hook_gets_each_line_once_and_whole() {
     let console = Console::new("serial1", ours, scratch(), interrupt).unwrap();
     let lines = Arc::new(Mutex::new(Vec::new()));
     let hooked = lines.clone();
-    console.on_line(move |line| hooked.lock().unwrap().push(line.to_owned()));
+    console.on_line(move |line, whole| {
+        if whole {
+            hooked.lock().unwrap().push(line.to_owned());
+        }
+    });
     let mut theirs = UnixStream::from(theirs);
     for piece in [&b"a\x1b[1m"[..], b"b\r", b"\nc\n\nd", b"e", b"\nlast"] {
         say(&console, &mut theirs, piece);

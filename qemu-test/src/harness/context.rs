@@ -71,7 +71,7 @@ impl Context {
         state.troubles.extend(
             troubles
                 .into_iter()
-                .map(|trouble| format!("machine `{name}` {trouble}")),
+                .map(|trouble| format!("machine `{name}`: {trouble}")),
         );
         if state.retired.len() == RETIRED {
             state.retired.remove(0);

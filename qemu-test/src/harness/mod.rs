@@ -13,6 +13,7 @@ mod outcome;
 mod run;
 mod setup;
 mod timer;
+mod verdict;
 
 pub use run::Test;
 pub use setup::Setup;

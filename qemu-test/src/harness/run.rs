@@ -11,10 +11,11 @@ use super::interrupted;
 use super::outcome::Outcome;
 use super::setup::{self, Setup};
 use super::timer::Timer;
+use super::verdict::Facts;
 use crate::artifacts::{self, RunDir, TestPath};
 use crate::deadline::{Deadline, scaled};
-use crate::error::{Error, Result, seconds};
-use crate::machine::How;
+use crate::error::{Error, Result};
+use crate::machine::{How, Inner};
 use crate::report::{self, Depth, MachineReport, Report};
 use crate::{Machine, MachineBuilder};
 
@@ -190,6 +191,7 @@ impl Running {
         let evidence = body_failed.then(|| evidence(&machines));
         if !body_failed {
             await_expected_exits(&machines, deadline);
+            await_expected_panics(&machines, deadline);
         }
         // Whatever the limit found is in the context from here on, and nothing changes any more.
         drop(timer);
@@ -199,36 +201,22 @@ impl Running {
             .map(|timeout| timeout.machines.clone())
             .or(evidence);
 
-        let mut troubles = Vec::new();
         for machine in &machines {
             machine.inner().end(How::Quit);
-            // Killed because the time was over: its end is no news.
-            if timed_out.is_none() {
-                let name = machine.name();
-                troubles.extend(
-                    machine
-                        .inner()
-                        .troubles()
-                        .into_iter()
-                        .map(|what| format!("machine `{name}` {what}")),
-                );
-            }
         }
         let (retired, others) = context.take_retired();
-        troubles.extend(others);
-
-        let limit = timed_out.map(|timeout| format!("timed out after {}", seconds(timeout.limit)));
-        let unmet = (should_panic.is_some() && !expected && outcome.cause().is_none())
-            .then(|| "did not panic, although it is marked `#[should_panic]`".to_owned());
-        let cause = limit.or_else(|| {
-            if body_failed {
-                outcome.cause().or(unmet)
-            } else {
-                None
-            }
-        });
-        let failed = cause.is_some() || !troubles.is_empty();
-        if failed {
+        let inners: Vec<&Inner> = machines.iter().map(|machine| &**machine.inner()).collect();
+        let verdict = Facts {
+            outcome: &outcome,
+            body_failed,
+            timed_out: timed_out.as_ref(),
+            machines: &inners,
+            others,
+        }
+        .judge()
+        .split();
+        let failed = verdict.is_some();
+        if let Some((cause, troubles)) = verdict {
             let mut reports = match evidence {
                 Some(reports) => reports,
                 None => machines
@@ -242,10 +230,6 @@ impl Running {
                 }
             }
             reports.extend(retired);
-            let (cause, troubles) = match cause {
-                Some(cause) => (cause, troubles),
-                None => (troubles.remove(0), troubles),
-            };
             let test = context.path.test.clone();
             report::publish(
                 &context.run,
@@ -294,6 +278,17 @@ fn await_expected_exits(machines: &[Machine], deadline: Deadline) {
         .filter(|machine| machine.inner().parts.expected_exit.is_some())
     {
         machine.inner().await_end(deadline);
+    }
+}
+
+/// A guest that is to panic is given the time of the test for it, unless its machine ends before.
+fn await_expected_panics(machines: &[Machine], deadline: Deadline) {
+    for machine in machines {
+        let inner = machine.inner();
+        if inner.parts.guest.expects_panic() {
+            let gone = || inner.parts.interrupt.cause().is_some();
+            inner.parts.guest.await_panic(deadline, gone);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 
 use crate::error::Result;
+use crate::guest::AllowedLine;
 use crate::{Machine, MachineBuilder};
 
 type Edit = Box<dyn FnOnce(MachineBuilder) -> MachineBuilder>;
@@ -89,6 +90,23 @@ impl Setup {
     /// See [`MachineBuilder::qtest`].
     pub fn qtest(self) -> Self {
         self.edit(MachineBuilder::qtest)
+    }
+
+    /// See [`MachineBuilder::allow_console_line`].
+    pub fn allow_console_line<L>(self, line: L) -> Self
+    where
+        L: TryInto<regex::Regex, Error: std::fmt::Display>,
+    {
+        let line = AllowedLine::new(line);
+        self.edit(|mut builder| {
+            builder.allowed_lines.push(line);
+            builder
+        })
+    }
+
+    /// See [`MachineBuilder::expect_guest_panic`].
+    pub fn expect_guest_panic(self) -> Self {
+        self.edit(MachineBuilder::expect_guest_panic)
     }
 
     /// The builder that all this comes to.

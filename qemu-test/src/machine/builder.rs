@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::consoles::ConsoleSpec;
 use crate::exit;
+use crate::guest::AllowedLine;
 use crate::locate::Program;
 
 /// How long a command may take unless the builder or the command says otherwise.
@@ -41,6 +42,8 @@ pub struct MachineBuilder {
     pub(crate) descriptors: Vec<Descriptor>,
     pub(crate) command_timeout: Duration,
     pub(crate) expected_exit: Option<ExpectedExit>,
+    pub(crate) allowed_lines: Vec<AllowedLine>,
+    pub(crate) expect_guest_panic: bool,
 }
 
 /// A descriptor that QEMU gets in an fd set.
@@ -115,6 +118,8 @@ impl Default for MachineBuilder {
             descriptors: Vec::new(),
             command_timeout: COMMAND_TIMEOUT,
             expected_exit: None,
+            allowed_lines: Vec::new(),
+            expect_guest_panic: false,
         }
     }
 }
@@ -233,6 +238,55 @@ impl MachineBuilder {
     /// ```
     pub fn expect_exit(mut self, exit: impl Into<ExpectedExit>) -> Self {
         self.expected_exit = Some(exit.into());
+        self
+    }
+
+    /// Allows the guest to say what would fail the test: a console line in which `line`, a regular expression, is
+    /// found is not bad. May be called again for more; `".*"` allows everything.
+    ///
+    /// Bad are the lines in which a kernel, its firmware or its first programs say that something is wrong with
+    /// themselves: a kernel panic, an oops, `BUG:`, a lockup, a stall of RCU, a hung task, a lack of memory, a report
+    /// of a sanitizer, an emergency shell. They are found as they come, on every console. A panic or an emergency
+    /// shell ends every wait at once with [`Error::Guest`](crate::Error::Guest); the others leave the body alone, and
+    /// fail the test at its end. An allowed line does neither.
+    ///
+    /// ```no_run
+    /// use qemu_test::Machine;
+    ///
+    /// let vm = Machine::builder().console().allow_console_line("BUG: soft lockup").launch()?;
+    /// # qemu_test::Result::Ok(())
+    /// ```
+    ///
+    /// What is no regular expression is told by [`launch`](Self::launch).
+    pub fn allow_console_line<L>(mut self, line: L) -> Self
+    where
+        L: TryInto<regex::Regex, Error: std::fmt::Display>,
+    {
+        self.allowed_lines.push(AllowedLine::new(line));
+        self
+    }
+
+    /// Announces that the guest panics: a test passes then only if it does, and fails by its time limit if it does
+    /// not. The panic, and what the kernel says on its way there, ends no wait and is no bad line.
+    ///
+    /// The panic is known by the console, where the guest says so there (`Kernel panic - not syncing`), and by QEMU's
+    /// panic device (`-device pvpanic-pci`), where the guest has a driver for it. That device makes QEMU end with
+    /// status 0, unless `-action panic=` says otherwise.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// use qemu_test::{Machine, qmp};
+    ///
+    /// let linux = Machine::builder().console().args(["-device", "pvpanic-pci", "-kernel", "vmlinuz"]);
+    /// linux.expect_guest_panic().test(|vm| -> qemu_test::Result<()> {
+    ///     vm.console().wait_for("# ", Duration::from_secs(60))?;
+    ///     vm.console().send_line("echo c > /proc/sysrq-trigger")?;
+    ///     vm.wait_event(qmp!(GUEST_PANICKED), Duration::from_secs(30))?;
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn expect_guest_panic(mut self) -> Self {
+        self.expect_guest_panic = true;
         self
     }
 }

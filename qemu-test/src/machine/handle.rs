@@ -17,7 +17,7 @@ use super::inner::Inner;
 use crate::CommandLine;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::interrupt::{Cause, Wait};
+use crate::interrupt::{Cause, DeathKind, Wait};
 use crate::qmp::{Command, Event, EventFilter, Reply};
 use crate::qtest::Qtest;
 
@@ -97,7 +97,8 @@ impl Machine {
     }
 
     /// Waits for a machine that ends by itself. A status other than 0 is `Ok`, and so is a signal: the test that
-    /// receives the status judges it.
+    /// receives the status judges it. A guest that powers off, or resets with `-no-reboot`, ends its machine with
+    /// status 0; so does a triple fault.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -110,21 +111,35 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] when it still runs after `timeout`.
+    /// [`Error::Timeout`] when it still runs after `timeout`; [`Error::Guest`] at once when the guest panics, unless
+    /// that was [expected](MachineBuilder::expect_guest_panic).
     pub fn wait(&self, timeout: Duration) -> Result<ExitStatus> {
         let interrupt = &self.inner.parts.interrupt;
         let wait = Wait::new(Deadline::after(timeout), Some(interrupt));
+        // A guest that powers off does what this waits for.
+        let _awaiting = interrupt.await_death(DeathKind::End);
+        let doing = || "waiting for the machine to end".to_owned();
         loop {
+            let cause = interrupt.cause();
             if let Some(status) = self.exit_status() {
+                // A panic device ends QEMU with status 0: the status alone would tell of a good end.
+                let panicked =
+                    |cause: Cause| matches!(cause, Cause::Guest(death) if death.kind == DeathKind::Panic);
+                if self.inner.why_it_ended().is_some_and(panicked)
+                    && let Some(error) = wait.over(doing, String::new)
+                {
+                    return Err(error);
+                }
                 return Ok(self.inner.receive(status));
             }
             // That QEMU has ended is what this waits for: only the end of the wrapper is missing then.
-            let ending = matches!(
-                interrupt.cause(),
-                Some(Cause::Exited { .. } | Cause::Disconnected { .. })
-            );
+            let ending = match &cause {
+                Some(Cause::Exited { .. } | Cause::Disconnected { .. }) => true,
+                Some(Cause::Guest(death)) => death.kind == DeathKind::End,
+                _ => false,
+            };
             if (!ending || wait.deadline.expired())
-                && let Some(error) = wait.over(|| "waiting for the machine to end".to_owned(), String::new)
+                && let Some(error) = wait.over(doing, String::new)
             {
                 return Err(error);
             }
@@ -135,7 +150,7 @@ impl Machine {
                 .map(|fd| PollFd::new(fd, PollFlags::IN))
                 .into_iter()
                 .collect();
-            if interrupt.cause().is_none() {
+            if cause.is_none() {
                 fds.push(PollFd::new(interrupt, PollFlags::IN));
             }
             match poll(&mut fds, wait.deadline.timespec().as_ref()) {

@@ -4,6 +4,7 @@
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -12,7 +13,11 @@ use super::parts::Parts;
 use super::watch::Watcher;
 use crate::console::Console;
 use crate::deadline::Deadline;
+use crate::interrupt::Cause;
 use crate::qmp::Client;
+
+/// How long the watcher of a machine may take to tell of its end.
+const NEWS: Duration = Duration::from_secs(2);
 
 /// A machine. It ends when [`end`](Inner::end) is called, at the latest when the last owner drops it.
 pub(crate) struct Inner {
@@ -50,6 +55,17 @@ impl Inner {
             .peer_pid()
             .and_then(|pid| self.parts.process.status_of(pid));
         Some(of_daemon.unwrap_or(status))
+    }
+
+    /// Why every wait on a machine that has ended is over: its watcher says so within a moment.
+    pub(super) fn why_it_ended(&self) -> Option<Cause> {
+        let interrupt = &self.parts.interrupt;
+        let deadline = Deadline::exactly(NEWS);
+        while interrupt.cause().is_none() && self.ending().is_none() && !deadline.expired() {
+            let mut fds = [PollFd::new(interrupt, PollFlags::IN)];
+            let _ = poll(&mut fds, deadline.timespec().as_ref());
+        }
+        interrupt.cause()
     }
 
     /// Waits until the machine has ended by itself, the deadline is over, or a wait on the machine is pointless.

@@ -24,6 +24,7 @@ use crate::console::Console;
 use crate::deadline::Deadline;
 use crate::error::{Error, LaunchError, Result};
 use crate::exit;
+use crate::guest::{GuestWatch, Terms};
 use crate::interrupt::{Interrupt, Wait};
 use crate::locate::{self, Surroundings};
 use crate::process::{Process, Spec};
@@ -82,6 +83,12 @@ pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Ma
         home: Arc::clone(&home),
     };
 
+    let terms = Terms::new(
+        &builder.allowed_lines,
+        builder.expect_guest_panic,
+        builder.expected_exit.is_some(),
+    )
+    .map_err(Error::other)?;
     let program = locate::locate(&builder.program, &Surroundings::of_this_process())
         .map_err(|missing| failure.no_program(missing))?;
     if let Some(mistake) = consoles::mistake(&builder.consoles) {
@@ -109,6 +116,8 @@ pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Ma
     );
 
     let interrupt = Interrupt::new(&name)?;
+    let guest = GuestWatch::new(terms)?;
+    interrupt.register(&guest);
     let transcript = Arc::new(Transcript::new(Some(File::create(dir.join("qmp.log"))?)));
     let mut consoles = Vec::new();
     for (spec, stream) in builder.consoles.iter().zip(ours.consoles) {
@@ -117,7 +126,9 @@ pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Ma
             .write(true)
             .create_new(true)
             .open(dir.join(spec.file_name()))?;
-        consoles.push(Console::new(&spec.name, stream, file, Arc::clone(&interrupt))?);
+        let console = Console::new(&spec.name, stream, file, Arc::clone(&interrupt))?;
+        guest.listen(&console);
+        consoles.push(console);
     }
     let qtest = ours
         .qtest
@@ -148,6 +159,7 @@ pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Ma
         log,
         transcript,
         interrupt: Arc::clone(&interrupt),
+        guest,
         consoles,
         qtest,
         process,

@@ -4,6 +4,7 @@ mod arguments;
 mod builder;
 mod consoles;
 mod ending;
+mod fate;
 mod handle;
 mod home;
 mod inner;

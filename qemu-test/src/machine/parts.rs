@@ -11,6 +11,7 @@ use super::log::Log;
 use crate::CommandLine;
 use crate::console::Console;
 use crate::error::{Error, Result};
+use crate::guest::GuestWatch;
 use crate::interrupt::Interrupt;
 use crate::process::Process;
 use crate::qmp::Transcript;
@@ -26,6 +27,7 @@ pub(crate) struct Parts {
     pub(crate) log: Log,
     pub(crate) transcript: Arc<Transcript>,
     pub(crate) interrupt: Arc<Interrupt>,
+    pub(crate) guest: Arc<GuestWatch>,
     /// In the order of the builder's.
     pub(crate) consoles: Vec<Console>,
     pub(crate) qtest: Option<Qtest>,

@@ -8,12 +8,19 @@ use crate::exit;
 use crate::process::Survivor;
 
 impl Inner {
-    /// Everything about this machine's end that fails its test, whatever the body said.
+    /// Everything about this machine's end and its guest that fails its test, whatever the body said: each in a
+    /// sentence, without the machine's name.
     pub(crate) fn troubles(&self) -> Vec<String> {
         let Some(ending) = self.ending() else {
-            return Vec::new();
+            return self.guest_troubles();
         };
-        let mut troubles: Vec<String> = self.trouble_of_status(ending).into_iter().collect();
+        let mut troubles = self.guest_troubles();
+        troubles.extend(self.trouble_of_status(ending).map(|what| match self.crash() {
+            Some(crash) if crash.is_told_by(&format!("QEMU {what}")) => {
+                crash.told_by(&format!("QEMU {what}"))
+            }
+            _ => format!("QEMU {what}"),
+        }));
         if ending.tree.is_clean() {
             return troubles;
         }
@@ -25,22 +32,29 @@ impl Inner {
         };
         if !ending.tree.survivors.is_empty() {
             troubles.push(format!(
-                "left a process behind, killed now: {}",
+                "QEMU left a process behind, killed now: {}",
                 names(&ending.tree.survivors)
             ));
         }
         if !ending.tree.remaining.is_empty() {
             troubles.push(format!(
-                "left a process that SIGKILL does not end: {}",
+                "QEMU left a process that SIGKILL does not end: {}",
                 names(&ending.tree.remaining)
             ));
         }
         if ending.tree.guardian_lost {
             troubles.push(
-                "lost the process that guards it to a signal: nobody knows what it left behind".to_owned(),
+                "QEMU lost the process that guards it to a signal: nobody knows what it left behind"
+                    .to_owned(),
             );
         }
         troubles
+    }
+
+    /// What its guest did that fails its test.
+    pub(crate) fn guest_troubles(&self) -> Vec<String> {
+        let troubles = self.parts.guest.troubles();
+        troubles.into_iter().map(|trouble| trouble.summary).collect()
     }
 
     fn trouble_of_status(&self, ending: &Ending) -> Option<String> {

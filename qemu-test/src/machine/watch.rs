@@ -17,9 +17,10 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::parts::Parts;
 use crate::console::Console;
 use crate::deadline::Deadline;
+use crate::guest::GuestWatch;
 use crate::interrupt::{Cause, Interrupt};
 use crate::process::Process;
-use crate::qmp::{Client, Connection, Options};
+use crate::qmp::{Client, Connection, Event, Options};
 use crate::qtest::Qtest;
 
 /// How long a process may outlive its monitor before the two count as separate troubles. A client that sees the end
@@ -32,8 +33,12 @@ const PROCESS: u64 = 1;
 const MONITOR: u64 = 2;
 const QEMU: u64 = 3;
 const QTEST: u64 = 4;
+const GUEST: u64 = 5;
 /// The first console; the others follow.
-const CONSOLES: u64 = 5;
+const CONSOLES: u64 = 6;
+
+/// How many lines of the console tell how a guest died that did not say so.
+const LAST_WORDS: usize = 10;
 
 /// The watcher of one machine.
 pub(crate) struct Watcher {
@@ -46,6 +51,7 @@ struct Shared {
     stop: OwnedFd,
     process: Arc<Process>,
     interrupt: Arc<Interrupt>,
+    guest: Arc<GuestWatch>,
     consoles: Vec<Console>,
     qtest: Option<Qtest>,
     log: Box<dyn Fn() -> String + Send + Sync>,
@@ -63,6 +69,7 @@ impl Watcher {
             stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             process: Arc::clone(&parts.process),
             interrupt: Arc::clone(&parts.interrupt),
+            guest: Arc::clone(&parts.guest),
             consoles: parts.consoles.iter().map(Console::handle).collect(),
             qtest: parts.qtest.as_ref().map(Qtest::handle),
             log: Box::new(log),
@@ -72,6 +79,7 @@ impl Watcher {
         });
         shared.add(&shared.stop, STOP)?;
         shared.add(shared.process.ended_fd(), PROCESS)?;
+        shared.add(&*shared.guest, GUEST)?;
         for (token, console) in (CONSOLES..).zip(&shared.consoles) {
             shared.add(console, token)?;
         }
@@ -98,12 +106,14 @@ impl Watcher {
                 shared.monitor_is_read(client, reading);
             }
         };
+        let (guest, interrupt) = (Arc::clone(&parts.guest), Arc::clone(&parts.interrupt));
+        let on_event = move |event: &Event| guest.event(event, interrupt.progress());
         Options {
             name: parts.name.clone(),
             command_timeout: Some(parts.command_timeout),
             interrupt: Some(Arc::clone(&parts.interrupt)),
             transcript: Some(Arc::clone(&parts.transcript)),
-            on_event: None,
+            on_event: Some(Box::new(on_event)),
             on_reader: Some(Box::new(on_reader)),
         }
     }
@@ -208,7 +218,9 @@ impl Shared {
                 flags: EventFlags::empty(),
                 data: EventData::new_u64(0),
             }; 8];
-            let timeout = state.grace.and_then(|grace| grace.timespec());
+            let deadlines = [state.grace, self.guest.settles()].into_iter().flatten();
+            let timeout = deadlines.reduce(Deadline::or_sooner);
+            let timeout = timeout.and_then(|deadline| deadline.timespec());
             let count = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
                 Ok(count) => count,
                 Err(rustix::io::Errno::INTR) => continue,
@@ -219,7 +231,7 @@ impl Shared {
             };
             for event in &events[..count] {
                 match event.data.u64() {
-                    STOP => return,
+                    STOP => return self.take_the_rest(&mut state),
                     PROCESS => {
                         state.process_ended = true;
                         self.forget(self.process.ended_fd());
@@ -227,6 +239,7 @@ impl Shared {
                     QEMU => self.qemu.get().into_iter().for_each(|qemu| self.forget(qemu)),
                     MONITOR => self.drain_monitor(&mut state),
                     QTEST => drop(self.feed_qtest()),
+                    GUEST => self.guest.hear_news(),
                     console => {
                         let console = self.consoles.get((console - CONSOLES) as usize);
                         console.map(|console| self.feed_console(console));
@@ -238,6 +251,22 @@ impl Shared {
                 return;
             }
             self.separated(&mut state);
+            self.look_at_the_guest(false);
+        }
+    }
+
+    /// Tells every wait of the guest's death, if it has died.
+    fn look_at_the_guest(&self, over: bool) {
+        // What it said before QEMU told of its death is in the socket by then.
+        if self.guest.is_dying() {
+            self.feed_consoles();
+        }
+        let words = || {
+            let latest = self.consoles.iter().max_by_key(|console| console.last_arrival());
+            latest.map_or_else(String::new, |console| console.tail(LAST_WORDS))
+        };
+        if let Some(death) = self.guest.death(over, words) {
+            self.interrupt.raise(Cause::Guest(death));
         }
     }
 
@@ -272,14 +301,24 @@ impl Shared {
             .is_some_and(|qtest| self.feed("qtest connection", qtest, || qtest.feed()))
     }
 
-    /// QEMU is gone: take what it left in the sockets, then end every wait.
-    fn everything_ended(&self, state: &mut State) {
-        // Each is at its end now, unless a process that QEMU started holds the other side open.
+    fn feed_consoles(&self) {
         for console in &self.consoles {
             while readable(console) && self.feed_console(console) {}
         }
+    }
+
+    /// Takes what is left in the sockets. Each is at its end by now, unless QEMU lives, or a process that it started
+    /// holds the other side open.
+    fn take_the_rest(&self, state: &mut State) {
+        self.feed_consoles();
         while self.qtest.as_ref().is_some_and(readable) && self.feed_qtest() {}
         self.drain_monitor(state);
+    }
+
+    /// QEMU is gone: take what it left in the sockets, then end every wait.
+    fn everything_ended(&self, state: &mut State) {
+        self.take_the_rest(state);
+        self.look_at_the_guest(true);
         if let Some(status) = self.process.try_status() {
             let _ = self.ended.set(status);
             self.interrupt.raise(Cause::Exited {

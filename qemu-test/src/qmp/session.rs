@@ -19,7 +19,7 @@ use super::transcript::Transcript;
 use super::{Event, EventFilter, transport};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::interrupt::{Interrupt, Wait, Wake};
+use crate::interrupt::{DeathKind, Interrupt, Wait, Wake};
 
 /// How long a thread whose connection ended waits to learn how QEMU ended. The machine's watcher decides sooner.
 const GRACE: Duration = Duration::from_secs(3);
@@ -157,6 +157,9 @@ impl Session {
             String::new()
         });
         drop(turn);
+        if let (Ok(_), Some(interrupt)) = (&result, wait.interrupt) {
+            interrupt.made_progress();
+        }
         result.map_err(|stopped| {
             self.lock().abandon(id, true);
             unknown(stopped)
@@ -181,9 +184,20 @@ impl Session {
         };
         // What has come by now must be seen even by a wait of no length.
         self.drain();
+        // The console tells of a panic before the panic device does. Whoever waits for the device gets its event.
+        let for_panic = filter.is_some_and(|filter| filter.may_match("GUEST_PANICKED"));
+        let _awaiting = wait
+            .interrupt
+            .filter(|_| for_panic)
+            .map(|interrupt| interrupt.await_death(DeathKind::Panic));
         let mut matching = |state: &mut State| state.take_event(filter, &mut from);
-        self.wait(wait, None, &mut matching, &doing, &State::unread_events)
-            .map_err(|stopped| self.explain(stopped, wait, &doing, ""))
+        let event = self
+            .wait(wait, None, &mut matching, &doing, &State::unread_events)
+            .map_err(|stopped| self.explain(stopped, wait, &doing, ""))?;
+        if let Some(interrupt) = wait.interrupt {
+            interrupt.event_taken(&event.name);
+        }
+        Ok(event)
     }
 
     /// The number of the next event that comes.
@@ -197,6 +211,11 @@ impl Session {
     pub(super) fn events(&self, wait: Wait<'_>) -> Result<Vec<Event>> {
         let connection = self.drain();
         let events = self.lock().take_events();
+        for event in &events {
+            wait.interrupt
+                .iter()
+                .for_each(|interrupt| interrupt.event_taken(&event.name));
+        }
         match connection {
             Connection::Ended(reason) if events.is_empty() => {
                 let doing = || "taking the events".to_owned();

@@ -39,6 +39,8 @@ pub(crate) struct MachineReport {
     pub(crate) exchanges: String,
     /// The end of each console, below what it is called.
     pub(crate) consoles: Vec<(String, String)>,
+    /// What the guest did wrong, and its own words on it.
+    pub(crate) guest: Vec<(String, String)>,
     pub(crate) log: String,
     pub(crate) hint: Option<String>,
     pub(crate) dir: PathBuf,
@@ -58,6 +60,7 @@ impl MachineReport {
             command_line: parts.command_line.clone(),
             exchanges: parts.transcript.to_string(),
             consoles: parts.consoles.iter().map(console).collect(),
+            guest: guest_words(machine),
             log: machine.log_tail(),
             hint: None,
             dir: parts.dir.clone(),
@@ -73,6 +76,7 @@ impl MachineReport {
             command_line: error.command_line.clone(),
             exchanges: String::new(),
             consoles: Vec::new(),
+            guest: Vec::new(),
             log: error.log.clone(),
             hint: error.hint.clone(),
             dir: dir.to_owned(),
@@ -85,6 +89,7 @@ impl MachineReport {
         self.end = (end != self.standing).then_some(end);
         // What it logged on its way out belongs to it, too.
         self.log = machine.log_tail();
+        self.guest = guest_words(machine);
         self
     }
 }
@@ -95,6 +100,14 @@ fn console(console: &Console) -> (String, String) {
         name => format!("console `{name}`"),
     };
     (heading, console.tail(CONSOLE_LINES))
+}
+
+fn guest_words(machine: &Inner) -> Vec<(String, String)> {
+    let troubles = machine.parts.guest.troubles().into_iter();
+    troubles
+        .filter(|trouble| !trouble.words.is_empty())
+        .map(|trouble| (trouble.summary, trouble.words))
+        .collect()
 }
 
 /// What QEMU says of its own run state.

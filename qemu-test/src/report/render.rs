@@ -63,6 +63,9 @@ fn render_machine(out: &mut String, machine: &MachineReport) {
         "    again    sh {}",
         shell_quoted(machine.dir.join("command.sh").as_os_str())
     );
+    for (what, words) in &machine.guest {
+        block(out, &harmless(what), words, usize::MAX);
+    }
     if !machine.exchanges.is_empty() {
         block(out, "last QMP exchanges", &machine.exchanges, usize::MAX);
     }
@@ -103,6 +106,10 @@ mod tests {
             command_line: CommandLine::new(vec!["qemu".into(), "-S".into()]),
             exchanges: "12:00:00.000 -> {}\n".into(),
             consoles: vec![("console".into(), String::new())],
+            guest: vec![(
+                "the guest panicked: x".into(),
+                "Kernel panic: x\nCall Trace:".into(),
+            )],
             log: (1..=30).map(|n| format!("line {n}\x1b[0m\n")).collect(),
             hint: None,
             dir: "/d/vm".into(),
@@ -141,6 +148,7 @@ mod tests {
             "  also: x\n",
             "  machine `vm`  paused\n    then     exited with status 0 (quit: 4 ms)\n",
             "    command  qemu -S\n    again    sh /d/vm/command.sh\n",
+            "    the guest panicked: x\n      Kernel panic: x\n      Call Trace:\n",
             "    last QMP exchanges\n      12:00:00.000 -> {}\n",
             "    console: empty\n",
             "    QEMU log (last 25 of 30 lines)\n      line 6",

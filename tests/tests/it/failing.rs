@@ -4,6 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use qemu_test::{Machine, MachineBuilder, qemu_test, qmp};
+
+use crate::bare_metal::{Then, guest};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn none() -> MachineBuilder {
@@ -145,3 +147,24 @@ fn qemu_writes_garbage_to_its_log(vm: &Machine) {
     .unwrap();
     panic!("the terminal is safe");
 }
+
+#[qemu_test(machine = guest("BUG: bad page state\r\ntrace of it\r\nfine\r\n", Then::Halt))]
+#[ignore = "fails on purpose: run by report.rs"]
+fn passes_and_the_guest_said_a_bad_line(vm: &Machine) -> qemu_test::Result<()> {
+    vm.console().wait_for("fine", Duration::from_secs(60))?;
+    Ok(())
+}
+
+#[qemu_test(machine = guest("Kernel panic - not syncing: x\r\n", Then::Halt))]
+#[ignore = "fails on purpose: run by report.rs"]
+fn panics_because_the_guest_does(vm: &Machine) {
+    vm.console().wait_for("login: ", Duration::from_secs(60)).unwrap();
+}
+
+#[qemu_test(machine = guest("hello\r\n", Then::PowerOff), expect_guest_panic)]
+#[ignore = "fails on purpose: run by report.rs"]
+fn the_expected_panic_of_the_guest_does_not_come(_vm: &Machine) {}
+
+#[qemu_test(console, allow_console_line = "Oops: (")]
+#[ignore = "fails on purpose: run by report.rs"]
+fn allows_what_is_no_regular_expression(_vm: &Machine) {}

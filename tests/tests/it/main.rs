@@ -1,7 +1,9 @@
 //! `qemu-test` against real QEMU: one binary, so that it links once.
 
+mod bare_metal;
 mod console;
 mod failing;
+mod guest_death;
 mod guests;
 mod launch;
 mod life;

@@ -263,3 +263,55 @@ fn a_test_that_passes_leaves_no_file_unless_it_is_told_to() {
     assert_eq!(count(root.path(), false), 0);
     assert_eq!(count(root.path(), true), 1);
 }
+
+#[test]
+fn what_the_guest_did_wrong_fails_a_test_whose_body_passed() {
+    let failure = Failure::of("passes_and_the_guest_said_a_bad_line");
+    let said = "the guest said a bad line (kernel bug): BUG: bad page state";
+    assert!(
+        failure.first_line().ends_with(&format!("failed: {said}")),
+        "{}",
+        failure.output
+    );
+    failure.says(&[&format!(
+        "    {said}\n      BUG: bad page state\n      trace of it\n"
+    )]);
+    let failure = Failure::of("the_expected_panic_of_the_guest_does_not_come");
+    assert!(
+        failure
+            .first_line()
+            .ends_with("failed: the guest did not panic, and was expected to"),
+        "{}",
+        failure.output
+    );
+}
+
+#[test]
+fn the_death_of_the_guest_is_the_cause_of_a_panic_that_it_led_to() {
+    let failure = Failure::of("panics_because_the_guest_does");
+    assert!(
+        failure
+            .output
+            .contains("called `Result::unwrap()` on an `Err` value: the guest panicked")
+    );
+    let first = failure.first_line();
+    assert!(
+        first.contains(
+            "failed: the guest panicked: Kernel panic - not syncing: x while waiting for `login: `"
+        ),
+        "{first}"
+    );
+    assert!(!failure.report().contains("  also: "), "{}", failure.output);
+}
+
+#[test]
+fn a_console_line_that_is_no_regular_expression_is_told() {
+    let failure = Failure::of("allows_what_is_no_regular_expression");
+    assert!(
+        failure
+            .first_line()
+            .contains("failed: `allow_console_line` takes a regular expression"),
+        "{}",
+        failure.output
+    );
+}

@@ -1,0 +1,622 @@
+//! What is known of one guest: fed with its lines and its events, asked whether it is dead and what it did wrong.
+//!
+//! What counts as death. A panic does, from wherever it is told: the console, a panic device. So do a guest that
+//! stands still for good and one that resets itself in a loop. A guest that powers off, or resets on a machine that
+//! ends then, is dead to whoever still wants something of it, and to nobody else: it ends the waits, and a body that
+//! waits for nothing, or for this very end, is not disturbed. What the host asked for (`quit`, `system_reset`,
+//! `system_powerdown`, a signal) is no death.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use regex::Regex;
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::bad_lines::{self, AllowedLine, Severity};
+use super::incident::Incident;
+use super::resets::Resets;
+use crate::console::Console;
+use crate::deadline::Deadline;
+use crate::interrupt::{Death, DeathKind, Wake};
+use crate::qmp::Event;
+
+/// A guest that panics goes on talking: its death is told when it has been silent for so long …
+const QUIET: Duration = Duration::from_millis(500);
+/// … or so long after its first word on it.
+const TALK: Duration = Duration::from_secs(3);
+
+/// More incidents than this are counted only.
+const INCIDENTS: usize = 16;
+
+/// What a test said of its guest beforehand.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) allowed: Vec<Regex>,
+    pub(crate) expect_panic: bool,
+    /// The machine is to end by itself.
+    pub(crate) expects_end: bool,
+}
+
+impl Terms {
+    /// The terms of a builder, or what is wrong with them.
+    pub(crate) fn new(
+        allowed: &[AllowedLine],
+        expect_panic: bool,
+        expects_end: bool,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            allowed: allowed.iter().map(AllowedLine::regex).collect::<Result<_, _>>()?,
+            expect_panic,
+            expects_end,
+        })
+    }
+}
+
+/// Something about a guest that fails its test, whatever the body said.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    /// In one sentence: `the guest panicked: Kernel panic - not syncing: …`.
+    pub(crate) summary: String,
+    /// The guest's own words.
+    pub(crate) words: String,
+    /// Whether it explains whatever else failed.
+    pub(crate) is_panic: bool,
+}
+
+impl Trouble {
+    fn new(summary: String) -> Self {
+        Self {
+            summary,
+            words: String::new(),
+            is_panic: false,
+        }
+    }
+}
+
+/// The watch over one guest.
+pub(crate) struct GuestWatch {
+    terms: Terms,
+    /// Readable when an event has come that the machine's watcher must look at.
+    news: OwnedFd,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Each with the number of the console that it came from.
+    incidents: Vec<(usize, Incident)>,
+    left_out: usize,
+    consoles: usize,
+    /// What a panic device said.
+    panic_event: Option<String>,
+    /// When the guest first said that it is dead or stands still, until that is told.
+    settling: Option<Instant>,
+    resets: Resets,
+    /// The host has pressed the power button.
+    powerdown: bool,
+    /// What an event told of: due at once.
+    death: Option<(DeathKind, Reason)>,
+    told: bool,
+}
+
+/// Why a guest is dead that did not say so itself.
+#[derive(Clone, Copy, Debug)]
+enum Reason {
+    PanicEvent,
+    PoweredOff,
+    Reset,
+    ResetLoop,
+    Watchdog,
+}
+
+impl GuestWatch {
+    pub(crate) fn new(terms: Terms) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            terms,
+            news: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }))
+    }
+
+    /// Hears what the guest says on `console` from now on.
+    pub(crate) fn listen(self: &Arc<Self>, console: &Console) {
+        let number = {
+            let mut state = self.state();
+            state.consoles += 1;
+            state.consoles
+        };
+        let watch = Arc::clone(self);
+        console.on_line(move |line, whole| match whole {
+            true => watch.line(number, line),
+            false => watch.unfinished_line(number, line),
+        });
+    }
+
+    /// What is wrong with `line` and not allowed.
+    fn look(&self, line: &str) -> Option<(Severity, &'static str)> {
+        bad_lines::look(line).filter(|_| !self.terms.allowed.iter().any(|allowed| allowed.is_match(line)))
+    }
+
+    /// A guest that dies may never end its last line.
+    fn unfinished_line(&self, console: usize, line: &str) {
+        if self
+            .look(line)
+            .is_none_or(|(severity, _)| severity == Severity::Flaw)
+        {
+            return;
+        }
+        self.line(console, line);
+        let mut state = self.state();
+        if let Some((_, incident)) = state.incidents.iter_mut().rfind(|(number, _)| *number == console) {
+            incident.unfinished();
+        }
+    }
+
+    fn line(&self, console: usize, line: &str) {
+        let bad = self.look(line);
+        let mut state = self.state();
+        let open = state
+            .incidents
+            .iter_mut()
+            .rev()
+            .find(|(number, _)| *number == console)
+            .map(|(_, incident)| incident);
+        let Some((severity, what)) = bad else {
+            if let Some(incident) = open {
+                incident.follow(line);
+            }
+            return;
+        };
+        let goes_on = open.is_some_and(|incident| incident.goes_on(severity, what, line));
+        if !goes_on {
+            if state.incidents.len() < INCIDENTS
+                || !state.said(Severity::Panic) && severity == Severity::Panic
+            {
+                state
+                    .incidents
+                    .push((console, Incident::new(severity, what, line)));
+            } else {
+                state.left_out += 1;
+            }
+        }
+        if severity != Severity::Flaw {
+            state.settling.get_or_insert_with(Instant::now);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Takes in what QEMU tells; `progress` counts what the test has got of the machine so far.
+    pub(crate) fn event(&self, event: &Event, progress: u64) {
+        let by_guest = event.data["guest"] == true;
+        let mut state = self.state();
+        let death = match event.name.as_str() {
+            "POWERDOWN" => {
+                state.powerdown = true;
+                None
+            }
+            "GUEST_PANICKED" => {
+                let info = match &event.data["info"] {
+                    serde_json::Value::Null => String::new(),
+                    info => format!(": {info}"),
+                };
+                state.panic_event = Some(format!("its panic device told QEMU{info}"));
+                Some((DeathKind::Panic, Reason::PanicEvent))
+            }
+            "SHUTDOWN" if by_guest && !self.terms.expects_end => match event.data["reason"].as_str() {
+                Some("guest-shutdown") if !state.powerdown => Some((DeathKind::End, Reason::PoweredOff)),
+                Some("guest-reset" | "subsystem-reset") => Some((DeathKind::End, Reason::Reset)),
+                _ => None,
+            },
+            "RESET" if by_guest => state
+                .resets
+                .add(Instant::now(), progress)
+                .then_some((DeathKind::ResetLoop, Reason::ResetLoop)),
+            "WATCHDOG" if event.data["action"] == "pause" => Some((DeathKind::Stop, Reason::Watchdog)),
+            _ => None,
+        };
+        if let Some(death) = death {
+            state.death.get_or_insert(death);
+            self.changed.notify_all();
+            drop(state);
+            // It refuses a write only when it is readable anyway.
+            let _ = rustix::io::write(&self.news, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Forgets that there is news, before it is looked at.
+    pub(crate) fn hear_news(&self) {
+        let _ = rustix::io::read(&self.news, &mut [0; 8]);
+    }
+
+    /// Whether an event told of the guest's death, and the waits have not been told.
+    pub(crate) fn is_dying(&self) -> bool {
+        let state = self.state();
+        state.death.is_some() && !state.told
+    }
+
+    /// When a guest that is about to die will have said enough.
+    pub(crate) fn settles(&self) -> Option<Deadline> {
+        let state = self.state();
+        let since = state.settling.filter(|_| !state.told)?;
+        Some(Deadline::exactly(state.time_to_talk(since)))
+    }
+
+    /// The guest's death, once, when it is time to tell of it; `over` says that the machine ends and nothing more
+    /// will come. `words` are the last that the guest said.
+    pub(crate) fn death(&self, over: bool, words: impl Fn() -> String) -> Option<Death> {
+        let mut state = self.state();
+        if state.told {
+            return None;
+        }
+        let spoken = state
+            .settling
+            .is_some_and(|since| over || state.death.is_some() || state.time_to_talk(since).is_zero());
+        let death = if spoken {
+            state.spoken_death()
+        } else {
+            let (kind, reason) = state.death?;
+            Death {
+                kind,
+                reason: state.unspoken(reason, &words()),
+                output: words(),
+            }
+        };
+        state.told = true;
+        // It changes nothing for a test that waits for just this, in whatever way.
+        (death.kind != DeathKind::Panic || !self.terms.expect_panic).then_some(death)
+    }
+
+    /// Waits until the guest has panicked, `gone` says that it never will, or the deadline is over.
+    pub(crate) fn await_panic(&self, deadline: Deadline, gone: impl Fn() -> bool) {
+        let mut state = self.state();
+        while !state.has_panicked() && !deadline.expired() && !gone() {
+            let left = deadline.remaining().unwrap_or(Duration::MAX);
+            let woken = self.changed.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    pub(crate) fn expects_panic(&self) -> bool {
+        self.terms.expect_panic
+    }
+
+    #[cfg(test)]
+    /// How often the guest has reset itself.
+    pub(crate) fn resets(&self) -> u32 {
+        self.state().resets.count
+    }
+
+    /// What the guest did that fails a test, the worst first. To be asked when the machine has ended.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        let state = self.state();
+        if self.terms.expect_panic {
+            // What led to the panic, an oops or a lack of memory, is a part of what was expected.
+            return if state.has_panicked() {
+                Vec::new()
+            } else {
+                vec![Trouble::new(
+                    "the guest did not panic, and was expected to".to_owned(),
+                )]
+            };
+        }
+        let mut incidents: Vec<&Incident> = state.incidents.iter().map(|(_, incident)| incident).collect();
+        incidents.sort_by_key(|incident| std::cmp::Reverse(incident.severity));
+        let mut troubles: Vec<Trouble> = incidents
+            .into_iter()
+            .map(|incident| Trouble {
+                summary: summary(incident),
+                words: incident.text(),
+                is_panic: incident.severity == Severity::Panic,
+            })
+            .collect();
+        if let (Some(device), false) = (&state.panic_event, state.said(Severity::Panic)) {
+            let summary = format!("the guest panicked: {device}");
+            let panic = Trouble {
+                is_panic: true,
+                ..Trouble::new(summary)
+            };
+            troubles.insert(0, panic);
+        }
+        if state.left_out > 0 {
+            let more = format!("the guest said {} more bad lines", state.left_out);
+            troubles.push(Trouble::new(more));
+        }
+        troubles
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn said(&self, severity: Severity) -> bool {
+        self.incidents
+            .iter()
+            .any(|(_, incident)| incident.severity == severity)
+    }
+
+    fn has_panicked(&self) -> bool {
+        self.panic_event.is_some() || self.said(Severity::Panic)
+    }
+
+    /// What is left of the time in which a dying guest may talk.
+    fn time_to_talk(&self, since: Instant) -> Duration {
+        let fatal = || {
+            self.incidents
+                .iter()
+                .map(|(_, incident)| incident)
+                .filter(|incident| incident.severity != Severity::Flaw)
+        };
+        if fatal().all(|incident| incident.complete) {
+            return Duration::ZERO;
+        }
+        let silent = fatal().map(|incident| incident.heard().elapsed()).min();
+        QUIET
+            .saturating_sub(silent.unwrap_or(QUIET))
+            .min(TALK.saturating_sub(since.elapsed()))
+    }
+
+    /// The death that the guest spoke of itself.
+    fn spoken_death(&self) -> Death {
+        let worst = self
+            .incidents
+            .iter()
+            .map(|(_, incident)| incident)
+            .max_by_key(|incident| incident.severity);
+        let kind = match worst {
+            Some(incident) if incident.severity == Severity::Stop => DeathKind::Stop,
+            _ => DeathKind::Panic,
+        };
+        Death {
+            kind,
+            reason: worst.map(summary).unwrap_or_default(),
+            output: worst.map(Incident::text).unwrap_or_default(),
+        }
+    }
+
+    /// The reason of a death that the guest said nothing of.
+    fn unspoken(&self, reason: Reason, words: &str) -> String {
+        let announced = ["reboot", "Reboot", "Restarting", "restarting"];
+        let last = words.lines().rev().find(|line| !line.trim().is_empty());
+        let rebooted = last.is_some_and(|last| announced.iter().any(|word| last.contains(word)));
+        match reason {
+            Reason::PanicEvent => format!(
+                "the guest panicked: {}",
+                self.panic_event.as_deref().unwrap_or_default()
+            ),
+            Reason::PoweredOff => "the guest powered off".to_owned(),
+            Reason::Reset if rebooted => "the guest rebooted, which ends this machine".to_owned(),
+            Reason::Reset => {
+                "the guest reset itself without a word, as a triple fault does, which ends this machine"
+                    .to_owned()
+            }
+            Reason::ResetLoop => format!(
+                "the guest resets itself again and again, {} times in a row: {}",
+                self.resets.in_a_row(),
+                if rebooted {
+                    "it reboots in a loop"
+                } else {
+                    "without a word, as a triple fault does"
+                }
+            ),
+            Reason::Watchdog => "the guest was paused by its watchdog".to_owned(),
+        }
+    }
+}
+
+/// An incident in one sentence.
+fn summary(incident: &Incident) -> String {
+    let Incident {
+        severity,
+        what,
+        headline,
+        ..
+    } = incident;
+    match severity {
+        Severity::Panic => format!("the guest panicked: {headline}"),
+        Severity::Stop => format!("the guest stands still: {headline}"),
+        Severity::Flaw => format!("the guest said a bad line ({what}): {headline}"),
+    }
+}
+
+impl Wake for GuestWatch {
+    fn wake(&self) {
+        drop(self.state());
+        self.changed.notify_all();
+    }
+}
+
+/// Readable when there is news.
+impl AsFd for GuestWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.news.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn watch(terms: Terms) -> Arc<GuestWatch> {
+        GuestWatch::new(terms).unwrap()
+    }
+
+    fn event(name: &str, data: Value) -> Event {
+        Event {
+            name: name.into(),
+            data,
+            timestamp: None,
+        }
+    }
+
+    fn death(watch: &GuestWatch) -> Option<Death> {
+        watch.death(false, || "last words\n".to_owned())
+    }
+
+    fn shutdown(guest: bool, reason: &str) -> Event {
+        event("SHUTDOWN", json!({ "guest": guest, "reason": reason }))
+    }
+
+    #[test]
+    fn a_panic_is_told_with_its_lines_when_the_guest_has_said_its_last_word() {
+        let watch = watch(Terms::default());
+        watch.line(1, "[    1.0] Kernel panic - not syncing: x");
+        watch.line(1, "[    1.0] Call Trace:");
+        assert!(death(&watch).is_none() && watch.settles().is_some());
+        watch.line(1, "[    1.1] ---[ end Kernel panic - not syncing: x ]---");
+        let death = death(&watch).unwrap();
+        assert_eq!(death.reason, "the guest panicked: Kernel panic - not syncing: x");
+        assert_eq!(death.output.lines().count(), 3);
+        assert!(self::death(&watch).is_none(), "told twice");
+        assert_eq!(watch.troubles()[0].summary, death.reason);
+    }
+
+    #[test]
+    fn a_panic_without_a_last_word_is_told_when_the_guest_falls_silent() {
+        let watch = watch(Terms::default());
+        watch.line(1, "Kernel panic - not syncing: x");
+        let settles = watch.settles().unwrap();
+        assert!(settles.remaining().unwrap() <= QUIET);
+        while !settles.expired() {
+            std::thread::sleep(settles.remaining().unwrap());
+        }
+        assert!(death(&watch).is_some());
+    }
+
+    #[test]
+    fn a_panic_device_is_believed_with_and_without_words() {
+        let panicked = event("GUEST_PANICKED", json!({ "action": "poweroff" }));
+        let silent = watch(Terms::default());
+        silent.event(&panicked, 0);
+        assert!(
+            death(&silent)
+                .unwrap()
+                .reason
+                .contains("its panic device told QEMU")
+        );
+        let spoken = watch(Terms::default());
+        spoken.line(1, "Kernel panic - not syncing: x");
+        spoken.event(&panicked, 0);
+        assert_eq!(death(&spoken).unwrap().output, "Kernel panic - not syncing: x");
+        assert_eq!(spoken.troubles().len(), 1);
+    }
+
+    #[test]
+    fn an_expected_panic_ends_no_wait_and_its_absence_is_a_trouble() {
+        let expecting = || {
+            watch(Terms {
+                expect_panic: true,
+                ..Terms::default()
+            })
+        };
+        let guest = expecting();
+        guest.line(1, "BUG: on the way to it");
+        guest.line(1, "Kernel panic - not syncing: x");
+        assert!(guest.death(true, String::new).is_none() && guest.troubles().is_empty());
+        assert_eq!(
+            expecting().troubles()[0].summary,
+            "the guest did not panic, and was expected to"
+        );
+    }
+
+    #[test]
+    fn only_what_the_guest_does_by_itself_is_its_death() {
+        for (event, reason) in [
+            (shutdown(true, "guest-shutdown"), Some("the guest powered off")),
+            (
+                shutdown(true, "guest-reset"),
+                Some("the guest reset itself without a word"),
+            ),
+            (shutdown(false, "host-qmp-quit"), None),
+            (shutdown(false, "host-qmp-system-reset"), None),
+            (shutdown(false, "host-signal"), None),
+            (
+                event("RESET", json!({ "guest": true, "reason": "guest-reset" })),
+                None,
+            ),
+            (
+                event("WATCHDOG", json!({ "action": "pause" })),
+                Some("the guest was paused"),
+            ),
+            (event("WATCHDOG", json!({ "action": "none" })), None),
+        ] {
+            let watch = watch(Terms::default());
+            watch.event(&event, 0);
+            let death = death(&watch);
+            assert_eq!(death.is_some(), reason.is_some(), "{event}");
+            assert!(death.is_none_or(|death| death.reason.starts_with(reason.unwrap())));
+            assert!(watch.troubles().is_empty(), "{event}");
+        }
+    }
+
+    #[test]
+    fn a_power_off_that_was_asked_for_or_announced_is_no_death() {
+        let asked = watch(Terms::default());
+        asked.event(&event("POWERDOWN", json!({})), 0);
+        asked.event(&shutdown(true, "guest-shutdown"), 0);
+        assert!(death(&asked).is_none());
+        let announced = watch(Terms {
+            expects_end: true,
+            ..Terms::default()
+        });
+        announced.event(&shutdown(true, "guest-shutdown"), 0);
+        assert!(death(&announced).is_none());
+    }
+
+    #[test]
+    fn a_reboot_says_so_and_a_loop_of_resets_is_death() {
+        let watch = watch(Terms::default());
+        let reset = event("RESET", json!({ "guest": true, "reason": "guest-reset" }));
+        watch.event(&reset, 4);
+        watch.event(&reset, 4);
+        assert!(death(&watch).is_none());
+        watch.event(&reset, 4);
+        let death = watch
+            .death(false, || "[ 2.0] reboot: Restarting system\n".to_owned())
+            .unwrap();
+        assert_eq!(death.kind, DeathKind::ResetLoop);
+        assert!(
+            death.reason.ends_with("3 times in a row: it reboots in a loop"),
+            "{}",
+            death.reason
+        );
+        assert_eq!(watch.resets(), 3);
+    }
+
+    #[test]
+    fn a_line_that_is_allowed_is_not_bad_and_the_others_are() {
+        let watch = watch(Terms {
+            allowed: vec![Regex::new("KASAN|soft lockup").unwrap()],
+            ..Terms::default()
+        });
+        watch.line(1, "BUG: KASAN: use-after-free in f");
+        assert!(watch.troubles().is_empty());
+        watch.line(1, "BUG: unable to handle page fault");
+        assert_eq!(
+            watch.troubles()[0].summary,
+            "the guest said a bad line (kernel bug): BUG: unable to handle page fault"
+        );
+        assert!(watch.death(true, String::new).is_none(), "a flaw ends no wait");
+    }
+
+    #[test]
+    fn lines_of_two_consoles_do_not_mix_and_a_flood_of_bad_ones_is_counted() {
+        let watch = watch(Terms::default());
+        watch.line(1, "BUG: x");
+        watch.line(2, "another console");
+        watch.line(1, "trace of x");
+        assert_eq!(watch.troubles()[0].words, "BUG: x\ntrace of x");
+        for number in 3..103 {
+            watch.line(number, "BUG: y");
+        }
+        let troubles = watch.troubles();
+        assert_eq!(troubles.len(), INCIDENTS + 1);
+        assert_eq!(troubles[INCIDENTS].summary, "the guest said 85 more bad lines");
+    }
+}

@@ -1,0 +1,79 @@
+//! Guests without an operating system: a boot sector prints a text on the first serial port, and then ends in a way
+//! of its choice.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use qemu_test::{Machine, MachineBuilder};
+
+/// What the boot sector does when it has printed its text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Then {
+    /// Halts with interrupts off: for ever.
+    Halt,
+    /// Jumps to itself.
+    Loop,
+    /// Faults without any handler, which resets the processor.
+    TripleFault,
+    /// Powers off over ACPI's registers, where SeaBIOS has put them.
+    PowerOff,
+    /// Asks the keyboard controller for a reset.
+    Reset,
+}
+
+impl Then {
+    #[rustfmt::skip]
+    fn code(self) -> &'static [u8] {
+        match self {
+            Self::Halt => &[0xfa, 0xf4, 0xeb, 0xfd],                   // cli; hlt; jmp to the hlt
+            Self::Loop => &[0xeb, 0xfe],                               // jmp to itself
+            // An interrupt table without entries: lidt [0x7df0], where there are zeros; int3.
+            Self::TripleFault => &[0x0f, 0x01, 0x1e, 0xf0, 0x7d, 0xcc],
+            // mov dx, 0x604; mov ax, 0x2000; out dx, ax; hlt
+            Self::PowerOff => &[0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, 0xf4],
+            Self::Reset => &[0xb0, 0xfe, 0xe6, 0x64, 0xf4],            // mov al, 0xfe; out 0x64, al; hlt
+        }
+    }
+}
+
+/// A machine whose guest prints `text` and then does what `then` says.
+pub(crate) fn guest(text: &str, then: Then) -> MachineBuilder {
+    const PRINT: [u8; 19] = [
+        0x31, 0xc0, // xor ax, ax
+        0x8e, 0xd8, // mov ds, ax
+        0xfc, // cld
+        0xbe, 0x00, 0x7d, // mov si, 0x7d00: the text
+        0xba, 0xf8, 0x03, // mov dx, 0x3f8: COM1
+        0xac, // next: lodsb
+        0x84, 0xc0, // test al, al
+        0x74, 0x03, // jz to what follows
+        0xee, // out dx, al
+        0xeb, 0xf8, // jmp next
+    ];
+    const TEXT: usize = 0x100;
+    let mut sector = PRINT.to_vec();
+    sector.extend(then.code());
+    sector.resize(TEXT, 0);
+    sector.extend(text.as_bytes());
+    assert!(sector.len() < 0x1f0, "the text does not fit");
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xaa]);
+
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let name: u64 = sector.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    let path = folder.join(format!("boot-sector-{name:x}.raw"));
+    // Two tests may make the same file at once: each puts a whole one in place.
+    let mut file = tempfile::NamedTempFile::new_in(&folder).unwrap();
+    file.write_all(&sector).unwrap();
+    file.persist(&path).unwrap();
+    Machine::builder()
+        .arch("x86_64")
+        .args([
+            "-drive",
+            &format!("format=raw,snapshot=on,file={}", path.display()),
+        ])
+        .args(["-net", "none"])
+        .console()
+}
