@@ -36,10 +36,15 @@ impl Cargo {
         }
     }
 
-    /// Lets the tests look for QEMU's programs in `dir` first.
-    pub(crate) fn with_qemu(mut self, dir: PathBuf) -> Cargo {
-        self.environment.push((BIN_DIR, dir.into()));
+    /// Sets a variable for it and for what it runs.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Cargo {
+        self.environment.push((name, value.into()));
         self
+    }
+
+    /// Lets the tests look for QEMU's programs in `dir` first.
+    pub(crate) fn with_qemu(self, dir: PathBuf) -> Cargo {
+        self.with(BIN_DIR, dir)
     }
 
     /// Says what it runs, and runs it to its end.

@@ -3,6 +3,7 @@
 //! Each command sets up what it needs first, says what it does while it does it, and does nothing twice.
 
 mod apt;
+mod bench;
 mod cargo;
 mod command;
 mod demo;
@@ -24,7 +25,8 @@ usage: cargo xtask COMMAND
   setup   install QEMU and fetch a small Linux guest, whatever of them is missing
   demo    set up, then run the examples' tests on real machines
   test    set up, then run all tests, with every QEMU version there is
-  bench   set up, then measure the library against bare system calls";
+  bench   set up, then measure the library against bare system calls and QEMU's Python client;
+          names of groups of rows (`launch`, `round-trips`) choose among them";
 
 fn main() -> ExitCode {
     match run() {
@@ -41,6 +43,7 @@ fn run() -> Result<()> {
 
     let mut arguments = lexopt::Parser::from_env();
     let mut command = None;
+    let mut groups = Vec::new();
     while let Some(argument) = arguments.next()? {
         match argument {
             Short('h') | Long("help") => {
@@ -48,6 +51,7 @@ fn run() -> Result<()> {
                 return Ok(());
             }
             Value(name) if command.is_none() => command = Some(name.string()?),
+            Value(group) if command.as_deref() == Some("bench") => groups.push(group.string()?),
             _ => return Err(argument.unexpected().into()),
         }
     }
@@ -55,6 +59,7 @@ fn run() -> Result<()> {
         Some("setup") => setup::run(),
         Some("demo") => demo::run(),
         Some("test") => test::run(),
+        Some("bench") => bench::run(&groups),
         Some(other) => bail!("unknown command `{other}`\n\n{USAGE}"),
         None => bail!("no command given\n\n{USAGE}"),
     }
