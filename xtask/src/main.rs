@@ -1,4 +1,4 @@
-//! The chores of the project: `cargo xtask setup | demo | test | bench`.
+//! The chores of the project: `cargo xtask setup | demo | test | bench | schema`.
 //!
 //! Each command sets up what it needs first, says what it does while it does it, and does nothing twice.
 
@@ -11,6 +11,7 @@ mod guest;
 mod other_qemu;
 mod packages;
 mod paths;
+mod schema;
 mod setup;
 mod test;
 mod ui;
@@ -26,7 +27,10 @@ usage: cargo xtask COMMAND
   demo    set up, then run the examples' tests on real machines
   test    set up, then run all tests, with every QEMU version there is
   bench   set up, then measure the library against bare system calls and QEMU's Python client;
-          names of groups of rows (`launch`, `round-trips`) choose among them";
+          names of groups of rows (`launch`, `round-trips`) choose among them
+  schema  make the table of names that `qmp!` knows, of all of QEMU that the package sources offer
+          --check            see that the table is what they give, and change nothing
+          --dump PROGRAM...  print what the given QEMUs say of themselves, for QEMU_TEST_SCHEMA";
 
 fn main() -> ExitCode {
     match run() {
@@ -50,7 +54,13 @@ fn run() -> Result<()> {
                 ui::line(USAGE);
                 return Ok(());
             }
-            Value(name) if command.is_none() => command = Some(name.string()?),
+            Value(name) if command.is_none() => {
+                let name = name.string()?;
+                if name == "schema" {
+                    return schema::run(&schema::Task::read(&mut arguments)?);
+                }
+                command = Some(name);
+            }
             Value(group) if command.as_deref() == Some("bench") => groups.push(group.string()?),
             _ => return Err(argument.unexpected().into()),
         }

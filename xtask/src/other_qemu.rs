@@ -81,7 +81,7 @@ pub(crate) fn setup() -> Result<()> {
             .find(|package| package.name == "qemu-system-x86")
             .map(Planned::upstream);
         if offered.is_some_and(|offered| !same_release(offered, &installed)) {
-            return unpack(&apt, plan);
+            return unpack_second(&apt, plan);
         }
     }
     ui::note(format_args!(
@@ -95,9 +95,28 @@ fn same_release(a: &str, b: &str) -> bool {
     a.split('.').take(2).eq(b.split('.').take(2))
 }
 
-fn unpack(apt: &Apt, plan: Vec<Planned>) -> Result<()> {
+/// Which of the libraries that a QEMU depends on are unpacked with it.
+pub(crate) enum Libraries {
+    /// Those that the system lacks, and only if the program does not start without them: it needs nearly the same
+    /// ones as the installed QEMU.
+    IfNeeded,
+    /// Those that the system lacks: modules, which nobody misses at the start, need some, too.
+    Own,
+}
+
+fn unpack_second(apt: &Apt, plan: Vec<Planned>) -> Result<()> {
     ui::line("  not there: a second version of QEMU, for tests only (unpacked under target/, not installed)");
-    let scratch = paths::target().join(".partial-qemu");
+    let tree = unpack(apt, plan, Libraries::IfNeeded)?;
+    let version = version(&tree.join("usr/bin").join(QEMU)).context("the unpacked QEMU does not run here")?;
+    let place = paths::target().join(format!("qemu-{version}"));
+    keep(&tree, &place)?;
+    ui::line(format_args!("  QEMU {version} is in `{}`", place.display()));
+    Ok(())
+}
+
+/// Downloads what apt plans to install for a QEMU and unpacks it into a folder, which the caller is to `keep`.
+pub(crate) fn unpack(apt: &Apt, plan: Vec<Planned>, libraries: Libraries) -> Result<PathBuf> {
+    let scratch = scratch();
     let _ = fs::remove_dir_all(&scratch);
     let tree = scratch.join("tree");
     let downloads = scratch.join("packages");
@@ -111,27 +130,33 @@ fn unpack(apt: &Apt, plan: Vec<Planned>) -> Result<()> {
         &tree,
     )?;
     let program = tree.join("usr/bin").join(QEMU);
-    // The installed QEMU needs nearly the same libraries: mostly they are all there.
-    if version(&program).is_err() {
+    if matches!(libraries, Libraries::Own) || version(&program).is_err() {
         let present = installed_packages()?;
         let missing: Vec<_> = others
             .iter()
             .filter(|package| !present.contains(&package.name))
+            .map(Planned::exact)
             .collect();
-        apt.fetch(
-            &missing.iter().map(|package| package.exact()).collect::<Vec<_>>(),
-            &downloads,
-            &tree,
-        )?;
-        find_libraries(&tree)?;
+        if !missing.is_empty() {
+            apt.fetch(&missing, &downloads, &tree)?;
+            find_libraries(&tree)?;
+        }
     }
-    let version = version(&program).context("the unpacked QEMU does not run here")?;
-    let place = paths::target().join(format!("qemu-{version}"));
-    let _ = fs::remove_dir_all(&place);
-    fs::rename(&tree, &place).with_context(|| format!("cannot create `{}`", place.display()))?;
-    ui::line(format_args!("  QEMU {version} is in `{}`", place.display()));
-    fs::remove_dir_all(&scratch)?;
+    Ok(tree)
+}
+
+/// Moves what was unpacked to its place.
+pub(crate) fn keep(tree: &Path, place: &Path) -> Result<()> {
+    let _ = fs::remove_dir_all(place);
+    let cannot = || format!("cannot create `{}`", place.display());
+    fs::create_dir_all(place.parent().unwrap_or(place)).with_context(cannot)?;
+    fs::rename(tree, place).with_context(cannot)?;
+    fs::remove_dir_all(scratch())?;
     Ok(())
+}
+
+fn scratch() -> PathBuf {
+    paths::target().join(".partial-qemu")
 }
 
 /// Lets the programs find libraries that were unpacked with them because the system lacks them.
@@ -152,7 +177,11 @@ fn find_libraries(tree: &Path) -> Result<()> {
     if !folders.iter().any(has_libraries) {
         return Ok(());
     }
-    for entry in fs::read_dir(tree.join("usr/bin"))? {
+    // Some of the programs are scripts that start one in the second folder.
+    let programs = ["usr/bin", "usr/libexec"]
+        .into_iter()
+        .filter_map(|folder| fs::read_dir(tree.join(folder)).ok());
+    for entry in programs.flatten() {
         let program = entry?.path();
         let name = program
             .file_name()
@@ -168,7 +197,7 @@ fn find_libraries(tree: &Path) -> Result<()> {
         let script = format!(
             "#!/bin/sh\n# The libraries that this system lacks lie beside the program.\n\
              tree=$(dirname \"$(readlink -f \"$0\")\")/../..\n\
-             LD_LIBRARY_PATH=\"$tree/{first}:$tree/{second}\" exec \"$tree/usr/bin/.{name}\" \"$@\"\n"
+             LD_LIBRARY_PATH=\"$tree/{first}:$tree/{second}\" exec \"$(dirname \"$0\")/.{name}\" \"$@\"\n"
         );
         fs::write(&program, script)?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;

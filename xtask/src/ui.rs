@@ -19,6 +19,11 @@ pub(crate) fn note(text: impl Display) {
     println!("  note: {text}");
 }
 
+/// The same beside a standard output that is meant for a program.
+pub(crate) fn remark(text: impl Display) {
+    eprintln!("note: {text}");
+}
+
 /// Prints an error with its causes.
 pub(crate) fn error(error: &anyhow::Error) {
     eprintln!("error: {error}");
