@@ -99,7 +99,7 @@ pub use {regex, serde_json};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::harness::{Setup, Test};
-    pub use crate::qmp::macro_support::{Array, NULL, Object};
+    pub use crate::qmp::macro_support::{Array, NULL, Object, command};
     pub use qemu_test_macros::qmp;
 }
 

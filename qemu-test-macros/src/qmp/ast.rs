@@ -20,6 +20,8 @@ pub(super) enum Input {
 pub(super) struct Call {
     pub(super) name: Name,
     pub(super) object: Option<Object>,
+    /// The versions of QEMU that have the command, in words: `resolve` fills it in.
+    pub(super) known_in: Option<String>,
 }
 
 /// The name of a command, of an event, or of a key.
@@ -37,12 +39,19 @@ pub(super) enum Written {
     Verbatim(LitStr),
 }
 
-impl Name {
-    pub(super) fn new(written: Written) -> Self {
-        let wire = match &written {
+impl Written {
+    /// The name without what marks it as one.
+    pub(super) fn plain(&self) -> String {
+        match self {
             Written::Identifier(ident) => ident.unraw().to_string(),
             Written::Verbatim(literal) => literal.value(),
-        };
+        }
+    }
+}
+
+impl Name {
+    pub(super) fn new(written: Written) -> Self {
+        let wire = written.plain();
         Self { written, wire }
     }
 
@@ -64,6 +73,7 @@ impl Name {
 
 /// What stands in braces.
 pub(super) struct Object {
+    pub(super) span: Span,
     pub(super) fields: Vec<Field>,
     /// `..expr`, which may supply any key that is not in `fields`.
     pub(super) merge: Option<Expr>,
@@ -77,18 +87,24 @@ pub(super) struct Field {
     pub(super) value: Value,
 }
 
+/// What stands in brackets.
+pub(super) struct Array {
+    pub(super) span: Span,
+    pub(super) elements: Vec<Value>,
+}
+
 /// What stands after a key, or in brackets.
 pub(super) enum Value {
     /// A Rust expression.
     Expr(Expr),
     /// `null`.
-    Null,
+    Null(Span),
     /// `_`, which matches whatever an event has there.
     Any,
     /// `{ ... }`.
     Object(Object),
     /// `[ ... ]`.
-    Array(Vec<Value>),
+    Array(Array),
     /// What could not be read: a message about it is on its way.
     Unreadable,
 }

@@ -25,13 +25,18 @@ impl Expander<'_> {
     fn call(&self, call: &Call, constructor: &str, takes: &str) -> TokenStream {
         let library = self.library;
         let name = &call.name.wire;
-        let constructor = ident(constructor);
         let object = call.object.as_ref().map(|object| {
             let takes = ident(takes);
             let object = self.object(object);
             quote!(.#takes(#object))
         });
-        quote!(#library::qmp::#constructor::new(#name) #object)
+        match &call.known_in {
+            Some(versions) => quote!(#library::__private::command(#name, #versions) #object),
+            None => {
+                let constructor = ident(constructor);
+                quote!(#library::qmp::#constructor::new(#name) #object)
+            }
+        }
     }
 
     fn object(&self, object: &Object) -> TokenStream {
@@ -65,9 +70,9 @@ impl Expander<'_> {
         let library = self.library;
         match value {
             // A filter's `null` is what matches anything.
-            Value::Null | Value::Any | Value::Unreadable => quote!(#library::__private::NULL),
+            Value::Null(_) | Value::Any | Value::Unreadable => quote!(#library::__private::NULL),
             Value::Object(object) => self.object(object),
-            Value::Array(elements) => self.array(elements),
+            Value::Array(array) => self.array(&array.elements),
             Value::Expr(expr) => expr.to_token_stream(),
         }
     }

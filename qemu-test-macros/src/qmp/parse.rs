@@ -6,7 +6,7 @@ use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
 use syn::{Expr, Ident, LitStr, Token, braced, bracketed, token};
 
-use super::ast::{Call, Field, Input, Name, Object, Value, Written};
+use super::ast::{Array, Call, Field, Input, Name, Object, Value, Written};
 use super::errors::Errors;
 
 /// Whether `_` and `null` mean something of their own.
@@ -67,7 +67,11 @@ fn whole(stream: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Input> {
         None
     };
     let _ = stream.parse::<Option<Token![,]>>()?;
-    let call = Call { name, object };
+    let call = Call {
+        name,
+        object,
+        known_in: None,
+    };
     Ok(if event {
         Input::Event(call)
     } else {
@@ -94,8 +98,9 @@ fn name(stream: ParseStream<'_>) -> syn::Result<Option<Written>> {
 /// `{ field, field, ..expr }`. A mistake in one entry costs that entry only.
 fn object(stream: ParseStream<'_>, place: Place, errors: &mut Errors) -> syn::Result<Object> {
     let content;
-    braced!(content in stream);
+    let braces = braced!(content in stream);
     let mut object = Object {
+        span: braces.span.join(),
         fields: Vec::new(),
         merge: None,
     };
@@ -220,7 +225,7 @@ fn value(stream: ParseStream<'_>, place: Place, errors: &mut Errors) -> syn::Res
         }
         Some(TokenTree::Ident(ident)) if ident == "null" => {
             stream.parse::<TokenTree>()?;
-            return Ok(Value::Null);
+            return Ok(Value::Null(ident.span()));
         }
         Some(TokenTree::Ident(ident)) if ident == "_" => {
             stream.parse::<TokenTree>()?;
@@ -246,10 +251,10 @@ fn any(span: Span, place: Place) -> syn::Result<Value> {
 }
 
 /// `[value, value]`.
-fn array(stream: ParseStream<'_>, place: Place, errors: &mut Errors) -> syn::Result<Vec<Value>> {
+fn array(stream: ParseStream<'_>, place: Place, errors: &mut Errors) -> syn::Result<Array> {
     let content;
-    bracketed!(content in stream);
-    let mut values = Vec::new();
+    let brackets = bracketed!(content in stream);
+    let mut elements = Vec::new();
     while !content.is_empty() {
         let element = value(&content, place, errors).and_then(|element| {
             if content.is_empty() || content.peek(Token![,]) {
@@ -258,7 +263,7 @@ fn array(stream: ParseStream<'_>, place: Place, errors: &mut Errors) -> syn::Res
                 Err(content.error("expected `,` or the end of the array"))
             }
         });
-        values.push(element.unwrap_or_else(|error| {
+        elements.push(element.unwrap_or_else(|error| {
             errors.push(error);
             skip_entry(&content);
             Value::Unreadable
@@ -267,7 +272,10 @@ fn array(stream: ParseStream<'_>, place: Place, errors: &mut Errors) -> syn::Res
             content.parse::<Token![,]>()?;
         }
     }
-    Ok(values)
+    Ok(Array {
+        span: brackets.span.join(),
+        elements,
+    })
 }
 
 /// The next token, where `,` or the end follows it: only then is it a value by itself, and not the start of a longer

@@ -250,7 +250,7 @@ impl Client {
                 piece(&text)
             )))
         })?;
-        Ok(Reply::new(reply, request))
+        Ok(Reply::new(reply, request).known_in(command.known_in()))
     }
 
     /// Has QEMU quit. The connection's end in place of a reply is what it asked for.

@@ -28,6 +28,17 @@ pub struct Command {
     arguments: Option<Value>,
     out_of_band: bool,
     timeout: Option<Duration>,
+    known_in: KnownIn,
+}
+
+/// The versions of QEMU that have the command, in words, where `qmp!` knows them. They are no part of what it asks.
+#[derive(Clone, Copy, Debug, Default)]
+struct KnownIn(Option<&'static str>);
+
+impl PartialEq for KnownIn {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Command {
@@ -38,6 +49,14 @@ impl Command {
             arguments: None,
             out_of_band: false,
             timeout: None,
+            known_in: KnownIn(None),
+        }
+    }
+
+    pub(super) fn known(name: &str, versions: &'static str) -> Self {
+        Self {
+            known_in: KnownIn(Some(versions)),
+            ..Self::new(name)
         }
     }
 
@@ -64,6 +83,10 @@ impl Command {
 
     pub(crate) fn limit(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    pub(super) fn known_in(&self) -> Option<&'static str> {
+        self.known_in.0
     }
 
     pub(crate) fn is_oob(&self) -> bool {

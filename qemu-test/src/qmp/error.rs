@@ -16,11 +16,18 @@ pub struct QmpError {
     pub reply: Value,
     /// The command as it went over the wire, without its id.
     pub request: String,
+    /// Of a command that this QEMU does not have: the versions that do, as far as `qmp!` knows, such as `10.0.2, not
+    /// 7.2.22`. `None` for other errors, and for a command that was not written with `qmp!`.
+    pub known_in: Option<&'static str>,
 }
 
 impl fmt::Display for QmpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "QEMU refused {}: {} ({})", self.request, self.desc, self.class)
+        write!(f, "QEMU refused {}: {} ({})", self.request, self.desc, self.class)?;
+        match self.known_in {
+            Some(versions) => write!(f, "; it is a command of QEMU {versions}, if not on every target"),
+            None => Ok(()),
+        }
     }
 }
 

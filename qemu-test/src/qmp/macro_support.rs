@@ -6,6 +6,13 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::Command;
+
+/// A command of QEMU's schema; `versions` are those that have it, in words.
+pub fn command(name: &str, versions: &'static str) -> Command {
+    Command::known(name, versions)
+}
+
 /// A JSON object that a `qmp!` spells out.
 #[derive(Debug, Default)]
 #[must_use]

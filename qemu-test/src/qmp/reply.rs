@@ -23,11 +23,21 @@ pub struct Reply {
     value: Value,
     /// The command as it went over the wire, without its id.
     request: String,
+    /// The versions of QEMU that have the command, where `qmp!` knows them.
+    known_in: Option<&'static str>,
 }
 
 impl Reply {
     pub(super) fn new(value: Value, request: String) -> Self {
-        Self { value, request }
+        Self {
+            value,
+            request,
+            known_in: None,
+        }
+    }
+
+    pub(super) fn known_in(self, known_in: Option<&'static str>) -> Self {
+        Self { known_in, ..self }
     }
 
     /// Whether QEMU refused the command.
@@ -48,9 +58,11 @@ impl Reply {
     /// Moves what it can: a hostile reply may be too deep for a stack to clone.
     fn into_error(self) -> QmpError {
         let text = |key| self.value["error"][key].as_str().unwrap_or_default();
+        let class = class(text("class"));
         QmpError {
-            class: class(text("class")),
+            class,
             desc: text("desc").to_owned(),
+            known_in: self.known_in.filter(|_| class == ErrorClass::CommandNotFound),
             reply: self.value,
             request: self.request,
         }

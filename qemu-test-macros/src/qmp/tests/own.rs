@@ -1,0 +1,1 @@
+//! Tables with a user's own QEMU.
