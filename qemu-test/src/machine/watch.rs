@@ -100,9 +100,12 @@ impl Watcher {
 
     /// The options with which a client and this thread take turns at the monitor.
     pub(super) fn client_options(&self, parts: &Parts) -> Options {
-        let shared = Arc::clone(&self.shared);
+        // The client is among what is shared: each holding the other would keep both, and their descriptors, for ever.
+        let shared = Arc::downgrade(&self.shared);
         let on_reader = move |reading: bool| {
-            if let Some(client) = shared.client.get() {
+            if let Some(shared) = shared.upgrade()
+                && let Some(client) = shared.client.get()
+            {
                 shared.monitor_is_read(client, reading);
             }
         };

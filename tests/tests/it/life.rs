@@ -159,3 +159,31 @@ fn a_stopped_qemu_is_shut_down_all_the_same() {
     send(&vm, Signal::STOP);
     assert_eq!(vm.kill().unwrap().signal(), Some(9));
 }
+
+/// Alone in a process of its own, because other tests open and close descriptors, too.
+#[test]
+fn machines_that_are_gone_leave_no_descriptor_and_no_thread() {
+    const ALONE: &str = "QEMU_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "life::machines_that_are_gone_leave_no_descriptor_and_no_thread";
+        let mut itself = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = itself.args([name, "--exact"]).env(ALONE, "1").output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        return;
+    }
+    let count = |folder: &str| std::fs::read_dir(folder).unwrap().count();
+    let counts = || (count("/proc/self/fd"), count("/proc/self/task"));
+    // What is opened once stays: the thread for signals, which the first test installs.
+    none().test(|_| ());
+    let before = counts();
+    for _ in 0..5 {
+        let vm = none().console().launch().unwrap();
+        vm.command("query-status").unwrap();
+        none().test(|vm| vm.command("query-status").map(drop));
+    }
+    assert_eq!(counts(), before);
+}
