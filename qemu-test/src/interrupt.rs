@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -20,7 +20,11 @@ pub(crate) enum Cause {
     /// The monitor ended, and QEMU did not within the time that this was given.
     Disconnected { reason: String },
     /// The time limit of the whole test passed.
-    TestTimeout { limit: Duration },
+    TestTimeout {
+        limit: Duration,
+        /// Where the waits that this ends are noted, for the report.
+        ended: Arc<EndedWaits>,
+    },
     /// The guest died. Unlike the others, a test may take notice of this, and go on with a QEMU that runs.
     Guest(Death),
 }
@@ -57,6 +61,46 @@ impl DeathKind {
             Self::ResetLoop => &["RESET"],
             Self::Stop => &["WATCHDOG"],
         }
+    }
+}
+
+/// What was being waited for when the time limit of the test passed.
+#[derive(Debug)]
+pub(crate) struct EndedWaits {
+    passed: Instant,
+    waits: Mutex<Vec<String>>,
+}
+
+impl EndedWaits {
+    /// More than that many tell nothing more: a body that goes on after its first error may wait again and again.
+    const KEPT: usize = 3;
+
+    /// None so far; the limit passes at this moment.
+    pub(crate) fn now() -> Arc<Self> {
+        Arc::new(Self {
+            passed: Instant::now(),
+            waits: Mutex::default(),
+        })
+    }
+
+    fn note(&self, attempt: &Attempt) {
+        // What began later was not waited for when the limit passed.
+        if attempt.lasted < self.passed.elapsed() {
+            return;
+        }
+        let mut waits = self.waits.lock().unwrap_or_else(|e| e.into_inner());
+        let wait = match &attempt.machine {
+            Some(machine) => format!("{} (machine `{machine}`)", attempt.doing),
+            None => attempt.doing.clone(),
+        };
+        if waits.len() < Self::KEPT && !waits.contains(&wait) {
+            waits.push(wait);
+        }
+    }
+
+    /// The first few, in words that follow on "while".
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.waits.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 }
 
@@ -277,12 +321,15 @@ impl<'a> Wait<'a> {
         match cause {
             Cause::Exited { status, log } => Error::Exited(Exited { attempt, status, log }),
             Cause::Disconnected { reason } => Error::Disconnected(Disconnected { attempt, reason }),
-            Cause::TestTimeout { limit } => Error::Timeout(TimeoutError {
-                attempt,
-                limit,
-                of_test: true,
-                seen,
-            }),
+            Cause::TestTimeout { limit, ended } => {
+                ended.note(&attempt);
+                Error::Timeout(TimeoutError {
+                    attempt,
+                    limit,
+                    of_test: true,
+                    seen,
+                })
+            }
             Cause::Guest(death) => {
                 if let Some(interrupt) = self.interrupt {
                     interrupt.told_of_death.store(true, Ordering::Relaxed);
@@ -336,7 +383,8 @@ mod tests {
         let interrupt = Interrupt::new("vm").unwrap();
         assert!(!readable(&interrupt));
         assert!(interrupt.raise(Cause::TestTimeout {
-            limit: Duration::from_secs(1)
+            limit: Duration::from_secs(1),
+            ended: EndedWaits::now(),
         }));
         assert!(!interrupt.raise(exited()) && !interrupt.raise(death(DeathKind::Panic)));
         assert!(readable(&interrupt) && readable(&interrupt));

@@ -225,7 +225,10 @@ fn sending_to_a_guest_that_never_reads_ends_with_the_deadline_or_the_interrupt()
             send(LONG)
         });
         let start = began.recv().unwrap();
-        interrupt.raise(Cause::TestTimeout { limit: LONG });
+        interrupt.raise(Cause::TestTimeout {
+            limit: LONG,
+            ended: crate::interrupt::EndedWaits::now(),
+        });
         assert!(matches!(sending.join().unwrap(), Err(Error::Timeout(_))));
         assert!(start.elapsed() < LONG / 2);
     });

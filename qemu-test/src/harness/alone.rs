@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::artifacts::{self, RunDir, TestPath};
 use crate::error::LaunchError;
+use crate::interrupt::Interrupt;
 use crate::machine::{Home, How, Inner};
 use crate::report::{self, Depth, MachineReport, Report};
 
@@ -31,6 +32,8 @@ impl Home for Alone {
     fn run(&self) -> &RunDir {
         &self.run
     }
+
+    fn starting(&self, _interrupt: &Arc<Interrupt>) {}
 
     fn adopt(&self, _machine: &Arc<Inner>) {}
 

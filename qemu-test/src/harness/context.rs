@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use crate::artifacts::{RunDir, TestPath};
-use crate::error::LaunchError;
+use crate::error::{LaunchError, seconds};
+use crate::interrupt::{Cause, EndedWaits, Interrupt};
 use crate::machine::{Home, How, Inner};
 use crate::report::{Depth, MachineReport};
 
@@ -25,6 +26,8 @@ pub(super) struct Context {
 #[derive(Default)]
 struct State {
     machines: Vec<Weak<Inner>>,
+    /// What ends the waits on the machines, those included that have not come up.
+    interrupts: Vec<Weak<Interrupt>>,
     retired: Vec<MachineReport>,
     troubles: Vec<String>,
     timeout: Option<TimedOut>,
@@ -35,6 +38,26 @@ struct State {
 pub(super) struct TimedOut {
     pub(super) limit: Duration,
     pub(super) machines: Vec<MachineReport>,
+    pub(super) ended: Arc<EndedWaits>,
+}
+
+impl TimedOut {
+    /// Why all waits end now.
+    fn interrupt(&self) -> Cause {
+        Cause::TestTimeout {
+            limit: self.limit,
+            ended: Arc::clone(&self.ended),
+        }
+    }
+
+    /// One sentence for the report, with what the body was waiting for, as far as it waited for a machine.
+    pub(super) fn cause(&self) -> String {
+        let limit = seconds(self.limit);
+        match self.ended.all().as_slice() {
+            [] => format!("timed out after {limit}; its body was not waiting for a machine"),
+            waits => format!("timed out after {limit} while {}", waits.join(", and ")),
+        }
+    }
 }
 
 thread_local! {
@@ -88,8 +111,17 @@ impl Context {
         )
     }
 
-    pub(super) fn set_timed_out(&self, timeout: TimedOut) {
-        self.state().timeout = Some(timeout);
+    /// Ends all waits on machines, also on those that are started from now on.
+    pub(super) fn time_out(&self, timeout: TimedOut) {
+        let cause = timeout.interrupt();
+        let mut state = self.state();
+        state.timeout = Some(timeout);
+        let interrupts: Vec<_> = state.interrupts.iter().filter_map(Weak::upgrade).collect();
+        // Whoever is woken may ask for the state.
+        drop(state);
+        for interrupt in interrupts {
+            interrupt.raise(cause.clone());
+        }
     }
 
     pub(super) fn timed_out(&self) -> Option<TimedOut> {
@@ -149,6 +181,17 @@ pub(super) fn running() -> Vec<Arc<Context>> {
 impl Home for Context {
     fn run(&self) -> &RunDir {
         &self.run
+    }
+
+    fn starting(&self, interrupt: &Arc<Interrupt>) {
+        let mut state = self.state();
+        state.interrupts.retain(|known| known.strong_count() > 0);
+        state.interrupts.push(Arc::downgrade(interrupt));
+        let timeout = state.timeout.as_ref().map(TimedOut::interrupt);
+        drop(state);
+        if let Some(cause) = timeout {
+            interrupt.raise(cause);
+        }
     }
 
     fn adopt(&self, machine: &Arc<Inner>) {

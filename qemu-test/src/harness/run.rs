@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::process::Termination;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::{Context, Entered};
@@ -188,7 +189,9 @@ impl Running {
             Some(_) => !expected,
             None => outcome.cause().is_some(),
         };
-        let evidence = body_failed.then(|| evidence(&machines));
+        // Those that the body launched by hand and still has somewhere are among them.
+        let living = context.machines();
+        let evidence = body_failed.then(|| look_at(&living, Depth::Full));
         if !body_failed {
             await_expected_exits(&machines, deadline);
             await_expected_panics(&machines, deadline);
@@ -219,14 +222,12 @@ impl Running {
         if let Some((cause, troubles)) = verdict {
             let mut reports = match evidence {
                 Some(reports) => reports,
-                None => machines
-                    .iter()
-                    .map(|machine| MachineReport::of(machine.inner(), Depth::Light))
-                    .collect(),
+                None => look_at(&living, Depth::Light),
             };
             for report in &mut reports {
-                if let Some(machine) = machines.iter().find(|machine| machine.dir() == report.dir) {
-                    *report = report.clone().ended(machine.inner());
+                let machine = living.iter().find(|machine| machine.parts.dir == report.dir);
+                if let Some(machine) = machine.filter(|machine| machine.ending().is_some()) {
+                    *report = report.clone().ended(machine);
                 }
             }
             reports.extend(retired);
@@ -242,7 +243,7 @@ impl Running {
             );
         }
         report::mark(&context.run, if failed { "failed" } else { "passed" });
-        drop(machines);
+        drop((machines, living));
         if !failed
             && !artifacts::keep()
             && let Err(error) = context.run.remove()
@@ -264,10 +265,10 @@ fn launch_all(builders: &[MachineBuilder]) -> Result<Vec<Machine>> {
     builders.iter().map(setup::launch).collect()
 }
 
-fn evidence(machines: &[Machine]) -> Vec<MachineReport> {
+fn look_at(machines: &[Arc<Inner>], depth: Depth) -> Vec<MachineReport> {
     machines
         .iter()
-        .map(|machine| MachineReport::of(machine.inner(), Depth::Full))
+        .map(|machine| MachineReport::of(machine, depth))
         .collect()
 }
 

@@ -9,7 +9,7 @@ use super::context::{Context, TimedOut};
 use crate::artifacts::TestPath;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result, seconds};
-use crate::interrupt::Cause;
+use crate::interrupt::EndedWaits;
 use crate::machine::How;
 use crate::report::{self, Depth, MachineReport, Report};
 
@@ -93,13 +93,12 @@ fn watch(context: &Arc<Context>, finished: &Finished, deadline: Deadline, limit:
         .iter()
         .map(|machine| MachineReport::of(machine, Depth::Full))
         .collect();
-    context.set_timed_out(TimedOut {
+    let timed_out = TimedOut {
         limit,
         machines: reports.clone(),
-    });
-    for machine in &machines {
-        machine.parts.interrupt.raise(Cause::TestTimeout { limit });
-    }
+        ended: EndedWaits::now(),
+    };
+    context.time_out(timed_out.clone());
     for machine in &machines {
         machine.end(How::Kill);
     }
@@ -109,8 +108,8 @@ fn watch(context: &Arc<Context>, finished: &Finished, deadline: Deadline, limit:
     }
     let TestPath { test, .. } = &context.path;
     let cause = format!(
-        "timed out after {}, and its body has not returned {} later: this ends the whole test process",
-        seconds(limit),
+        "{}, and has not returned {} later: this ends the whole test process",
+        timed_out.cause(),
         seconds(LAST_CALL)
     );
     let (retired, troubles) = context.take_retired();

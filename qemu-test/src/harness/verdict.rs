@@ -3,7 +3,6 @@
 
 use super::context::TimedOut;
 use super::outcome::Outcome;
-use crate::error::seconds;
 use crate::machine::Inner;
 
 /// What is wrong with a test.
@@ -51,7 +50,7 @@ impl Facts<'_> {
             }
         }
         if let Some(timeout) = self.timed_out {
-            verdict.add(format!("timed out after {}", seconds(timeout.limit)));
+            verdict.add(timeout.cause());
         }
         if let Some(body) = body.filter(|_| !body_told) {
             verdict.add(body);

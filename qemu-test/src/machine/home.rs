@@ -6,11 +6,15 @@ use std::sync::Arc;
 use super::inner::Inner;
 use crate::artifacts::RunDir;
 use crate::error::LaunchError;
+use crate::interrupt::Interrupt;
 
 /// The owner of machines: a test, or nobody but the machine itself.
 pub(crate) trait Home: Send + Sync {
     /// Where its machines have their files.
     fn run(&self) -> &RunDir;
+
+    /// Hears that a machine is about to be started, whose waits this ends.
+    fn starting(&self, interrupt: &Arc<Interrupt>);
 
     /// Hears that one of its machines has come up.
     fn adopt(&self, machine: &Arc<Inner>);

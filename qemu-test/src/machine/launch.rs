@@ -62,13 +62,14 @@ impl TheirEnds {
     }
 
     /// A socket of which the child gets one end.
-    fn socket(&mut self) -> io::Result<(OwnedFd, RawFd)> {
+    fn socket(&mut self) -> Result<(OwnedFd, RawFd)> {
         let (ours, theirs) = socketpair(
             AddressFamily::UNIX,
             SocketType::STREAM,
             SocketFlags::CLOEXEC,
             None,
-        )?;
+        )
+        .map_err(|e| Error::io("making a socket for the machine", e.into()))?;
         Ok((ours, self.add(theirs)))
     }
 }
@@ -76,13 +77,24 @@ impl TheirEnds {
 /// Launches a machine that belongs to `home`.
 pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Machine> {
     let name = builder.name.clone().unwrap_or_else(|| "vm".to_owned());
-    let dir = home.run().machine_dir(&name)?;
-    let failure = Failure {
-        name: name.clone(),
-        dir: dir.clone(),
-        home: Arc::clone(&home),
+    let mut failure = Failure {
+        name,
+        dir: home.run().path().to_owned(),
+        home,
     };
+    let made = failure.home.run().machine_dir(&failure.name);
+    match made.and_then(|dir| {
+        failure.dir = dir;
+        start(builder, &failure)
+    }) {
+        Err(error) if !matches!(error, Error::Launch(_)) => Err(failure.refused(&error)),
+        done => done,
+    }
+}
 
+fn start(builder: &MachineBuilder, failure: &Failure) -> Result<Machine> {
+    let Failure { name, dir, home } = failure;
+    let io = |doing: &'static str| move |error| Error::io(doing, error);
     let terms = Terms::new(
         &builder.allowed_lines,
         builder.expect_guest_panic,
@@ -104,9 +116,9 @@ pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Ma
         sockets.path(),
         &connections,
     ));
-    let log = Log::create(&dir.join("qemu.log")).map_err(|e| Error::io("creating qemu.log", e))?;
+    let log = Log::create(&dir.join("qemu.log")).map_err(io("creating qemu.log"))?;
     write_script(
-        &dir,
+        dir,
         &arguments::script(
             builder,
             &program,
@@ -115,18 +127,22 @@ pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Ma
         ),
     );
 
-    let interrupt = Interrupt::new(&name)?;
-    let guest = GuestWatch::new(terms)?;
+    let interrupt = Interrupt::new(name).map_err(io("making an eventfd for the machine"))?;
+    home.starting(&interrupt);
+    let guest = GuestWatch::new(terms).map_err(io("making an eventfd for the guest"))?;
     interrupt.register(&guest);
-    let transcript = Arc::new(Transcript::new(Some(File::create(dir.join("qmp.log"))?)));
+    let conversation = File::create(dir.join("qmp.log")).map_err(io("creating qmp.log"))?;
+    let transcript = Arc::new(Transcript::new(Some(conversation)));
     let mut consoles = Vec::new();
     for (spec, stream) in builder.consoles.iter().zip(ours.consoles) {
         let file = File::options()
             .read(true)
             .write(true)
             .create_new(true)
-            .open(dir.join(spec.file_name()))?;
-        let console = Console::new(&spec.name, stream, file, Arc::clone(&interrupt))?;
+            .open(dir.join(spec.file_name()))
+            .map_err(io("creating the file of a console"))?;
+        let console = Console::new(&spec.name, stream, file, Arc::clone(&interrupt))
+            .map_err(io("preparing a console"))?;
         guest.listen(&console);
         consoles.push(console);
     }
@@ -143,17 +159,22 @@ pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Ma
             .map(|(name, value)| (name, Some(value)))
             .collect(),
         cwd: None,
-        output: log.file().try_clone()?.into(),
+        output: log
+            .file()
+            .try_clone()
+            .map_err(io("duplicating the descriptor of qemu.log"))?
+            .into(),
         fds: theirs.0,
+        scratch: Some(sockets.path().to_owned()),
     };
     let process = match Process::spawn(spec) {
         Ok(process) => Arc::new(process),
         Err(error) => return Err(failure.not_spawned(builder, &command_line, &error)),
     };
     let mut parts = Parts {
-        name,
-        dir,
-        home,
+        name: name.clone(),
+        dir: dir.clone(),
+        home: Arc::clone(home),
         sockets,
         command_line,
         log,
@@ -166,10 +187,7 @@ pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Ma
         expected_exit: builder.expected_exit,
         command_timeout: builder.command_timeout,
     };
-    let watcher = match Watcher::start(&parts) {
-        Ok(watcher) => watcher,
-        Err(error) => return Err(Error::io("starting the machine's watcher", error)),
-    };
+    let watcher = Watcher::start(&parts).map_err(io("starting the machine's watcher"))?;
     match open_monitor(ours.monitor, &mut parts, &watcher) {
         Ok(client) => Ok(Machine::new(Inner::new(parts, watcher, client))),
         Err(error) => Err(failure.no_monitor(&parts, &watcher, error)),
@@ -184,7 +202,7 @@ fn connect(
 ) -> Result<(OurEnds, Connections)> {
     let (monitor, endpoint) = match &builder.monitor {
         Monitor::SocketPair => {
-            let (ours, end) = qmp::pair()?;
+            let (ours, end) = qmp::pair().map_err(|e| Error::io("making a socket for the monitor", e))?;
             (MonitorEnd::Connected(ours), Endpoint::Fd(theirs.add(end)))
         }
         Monitor::Unix(path) => {
@@ -288,6 +306,12 @@ impl Failure {
             log: String::new(),
             hint: None,
         }
+    }
+
+    /// The system refused something on the way.
+    fn refused(&self, error: &Error) -> Error {
+        let line = CommandLine::new(Vec::new());
+        self.told(self.error(error.to_string(), &line))
     }
 
     fn no_program(&self, missing: locate::NotFound) -> Error {

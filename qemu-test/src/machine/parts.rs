@@ -44,6 +44,7 @@ impl ShortDir {
     pub(super) fn create() -> Result<Self> {
         const LONGEST: usize = 40;
         let folder = std::env::temp_dir();
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
         let folder = if folder.as_os_str().as_bytes().len() > LONGEST {
             PathBuf::from("/tmp")
         } else {

@@ -34,8 +34,9 @@ const MONITOR: u64 = 2;
 const QEMU: u64 = 3;
 const QTEST: u64 = 4;
 const GUEST: u64 = 5;
+const TREE: u64 = 6;
 /// The first console; the others follow.
-const CONSOLES: u64 = 6;
+const CONSOLES: u64 = 7;
 
 /// How many lines of the console tell how a guest died that did not say so.
 const LAST_WORDS: usize = 10;
@@ -214,6 +215,15 @@ impl Shared {
         self.qemu.get().is_some_and(|qemu| !readable(qemu))
     }
 
+    /// Whether the process that we started may have been a wrapper that put QEMU into the background, as `setsid -f`
+    /// does: it ended well, before QEMU said its first word, and left something that lives.
+    fn may_be_in_background(&self) -> bool {
+        self.client.get().is_none()
+            && self.process.try_status().is_some_and(|status| status.success())
+            && !readable(&self.process.gone_fd())
+            && self.add(self.process.gone_fd(), TREE).is_ok()
+    }
+
     fn run(&self) {
         let mut state = State::default();
         loop {
@@ -238,6 +248,11 @@ impl Shared {
                     PROCESS => {
                         state.process_ended = true;
                         self.forget(self.process.ended_fd());
+                        state.in_background = self.may_be_in_background();
+                    }
+                    TREE => {
+                        state.in_background = false;
+                        self.forget(self.process.gone_fd());
                     }
                     QEMU => self.qemu.get().into_iter().for_each(|qemu| self.forget(qemu)),
                     MONITOR => self.drain_monitor(&mut state),
@@ -249,7 +264,9 @@ impl Shared {
                     }
                 }
             }
-            if state.process_ended && !self.qemu_lives() {
+            // Once there is a client, it is known which process QEMU is.
+            let awaited = state.in_background && self.client.get().is_none();
+            if state.process_ended && !awaited && !self.qemu_lives() {
                 self.everything_ended(&mut state);
                 return;
             }
@@ -358,6 +375,8 @@ fn readable(fd: &impl AsFd) -> bool {
 #[derive(Default)]
 struct State {
     process_ended: bool,
+    /// The process that we started ended, and QEMU is yet to be heard of.
+    in_background: bool,
     monitor_ended: Option<String>,
     grace: Option<Deadline>,
 }

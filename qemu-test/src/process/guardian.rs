@@ -4,7 +4,7 @@
 //! tree come to (`PR_SET_CHILD_SUBREAPER`), so that no session, process group, or daemon's double fork hides one from
 //! it: when it has no children left, the tree is gone. It kills the tree when it is told to, and when the test process
 //! ends, in whatever way: it watches both a socket, which also an exec closes, and a pidfd of the test process, which
-//! no forked sibling keeps alive.
+//! no forked sibling keeps alive. Then it also removes the program's folder, which nobody else is left to do.
 //!
 //! Only system calls here: another thread of the test process may have held any lock at the fork.
 
@@ -23,6 +23,7 @@ use rustix::process::{
 use super::children::each_child;
 use super::plan::Plan;
 use super::protocol::{Order, Report, take_order};
+use super::scratch;
 use super::sys::{self, SignalSet};
 
 /// How often a kill is repeated while it has not shown: a process may have forked while its siblings were killed.
@@ -131,7 +132,11 @@ fn guard(plan: &mut Plan, lines: &mut Lines) -> ! {
         let step = Step::Guardian;
         report(lines, Failure { step, errno });
     }
-    watch(lines, &child_ended, program, settled.is_err())
+    let orphaned = watch(lines, &child_ended, program, settled.is_err());
+    if orphaned && let Some(folder) = &plan.scratch {
+        scratch::remove(folder);
+    }
+    sys::exit_now(0)
 }
 
 /// Makes this process the guardian and forks the program: the descriptor that tells of children's ends, and its id.
@@ -238,8 +243,8 @@ fn install_descriptors(plan: &mut Plan, lines: &mut Lines) -> Result<()> {
     sys::close_all_except(&plan.kept)
 }
 
-/// The guardian's life: until its tree is gone.
-fn watch(lines: &Lines, child_ended: &OwnedFd, program: Pid, mut killing: bool) -> ! {
+/// The guardian's life: until its tree is gone. True where the test process had ended before that.
+fn watch(lines: &Lines, child_ended: &OwnedFd, program: Pid, mut killing: bool) -> bool {
     let mut children = Children {
         program: Some(program),
         adopted: 0,
@@ -264,13 +269,13 @@ fn watch(lines: &Lines, child_ended: &OwnedFd, program: Pid, mut killing: bool) 
         if !children.reap(lines) {
             // A test process that does not listen any more learns it from the guardian's end.
             let _ = Report::Gone.send(lines.socket.as_fd(), None);
-            sys::exit_now(0);
+            return orphaned.is_some();
         }
         if killing || orphaned.is_some() {
             children.kill();
         }
         if orphaned.is_some_and(|since| since.elapsed() > PATIENCE) {
-            sys::exit_now(1);
+            return true;
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(super) struct Guardian {
     socket: OwnedFd,
     /// The process that started it, and whose child it is.
     owner: Pid,
+    /// See [`Spec::scratch`].
+    scratch: Option<PathBuf>,
     heard: Mutex<Heard>,
 }
 
@@ -101,6 +104,7 @@ pub(super) fn start(spec: Spec) -> io::Result<(Arc<Guardian>, Pid, OwnedFd)> {
     }
     let null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(while_doing("open `/dev/null`"))?;
+    let scratch = spec.scratch.clone();
     let mut plan = Plan::new(spec, null)?;
     let (socket, theirs) = socketpair(
         AddressFamily::UNIX,
@@ -137,6 +141,7 @@ pub(super) fn start(spec: Spec) -> io::Result<(Arc<Guardian>, Pid, OwnedFd)> {
         pidfd,
         socket,
         owner: getpid(),
+        scratch,
         heard: Mutex::default(),
     });
     registry::add(&guardian);
@@ -186,7 +191,6 @@ impl Guardian {
         self.pid
     }
 
-    #[cfg(test)]
     pub(super) fn gone_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
@@ -270,10 +274,21 @@ impl Guardian {
 
     /// Takes notice of its end, so that the kernel forgets it.
     pub(super) fn reap(&self) {
+        if self.is_reaped() {
+            return;
+        }
         let id = WaitId::PidFd(self.pidfd.as_fd());
         // It is somebody else's to reap where the test process ignores SIGCHLD or waits for all its children.
         let _ = retry_on_intr(|| waitid(id.clone(), WaitIdOptions::EXITED | WaitIdOptions::NOHANG));
         self.lock().reaped = true;
+    }
+
+    /// Removes the folder of its program, which its owner will not come to remove.
+    pub(super) fn remove_scratch(&self) {
+        if let Some(folder) = &self.scratch {
+            // It is gone where its owner has been here; and nobody is left to be told of anything else.
+            let _ = std::fs::remove_dir_all(folder);
+        }
     }
 
     pub(super) fn is_reaped(&self) -> bool {

@@ -14,6 +14,7 @@ mod handle;
 mod plan;
 mod protocol;
 mod registry;
+mod scratch;
 pub(crate) mod signals;
 mod sys;
 mod tree;
@@ -59,6 +60,9 @@ pub(crate) struct Spec {
     /// More descriptors, each with the number it gets in the program: 3 or above, no number twice. The program has
     /// no others.
     pub(crate) fds: Vec<(OwnedFd, RawFd)>,
+    /// A folder that belongs to the program, with an absolute path. Whoever made it removes it; where the test process
+    /// ends before that, it is removed with all that is in it once the tree is gone.
+    pub(crate) scratch: Option<PathBuf>,
 }
 
 /// A started program and its tree.
@@ -114,8 +118,7 @@ impl Process {
     }
 
     /// Readable, for ever, once the whole tree is gone.
-    #[cfg(test)]
-    fn gone_fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn gone_fd(&self) -> BorrowedFd<'_> {
         self.guardian.gone_fd()
     }
 

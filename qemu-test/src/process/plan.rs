@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) argv: CStringArray,
     pub(super) envp: CStringArray,
     pub(super) cwd: Option<CString>,
+    /// See [`Spec::scratch`].
+    pub(super) scratch: Option<CString>,
     /// Sorted by target: 0, 1, 2 and those the caller chose.
     pub(super) moves: Vec<Move>,
     /// The targets, and room for one more number, which is above them all.
@@ -85,6 +87,10 @@ impl Plan {
             argv: CStringArray::new(argv),
             envp: CStringArray::new(envp),
             cwd: spec.cwd.map(|cwd| nul_terminated(cwd.into())).transpose()?,
+            scratch: spec
+                .scratch
+                .map(|folder| nul_terminated(folder.into()))
+                .transpose()?,
             moves: moves
                 .into_iter()
                 .map(|(source, target)| Move {

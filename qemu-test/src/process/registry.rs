@@ -53,22 +53,24 @@ extern "C" fn end_all() {
     }
 }
 
-/// Kills the trees of all guardians that this process started, and waits for their end, for a bounded time.
+/// Kills the trees of all guardians that this process started, waits for their end, for a bounded time, and removes
+/// their programs' folders.
 pub(super) fn kill_all_and_reap() {
     let guardians: Vec<_> = GUARDIANS
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .iter()
         .filter_map(Weak::upgrade)
-        .filter(|guardian| guardian.is_ours() && !guardian.is_reaped())
+        .filter(|guardian| guardian.is_ours())
         .collect();
     for guardian in &guardians {
         guardian.order_kill();
     }
     let deadline = Deadline::exactly(EXIT_LIMIT);
     for guardian in &guardians {
-        if guardian.over_by(deadline) {
+        if guardian.is_reaped() || guardian.over_by(deadline) {
             guardian.reap();
+            guardian.remove_scratch();
         }
     }
 }

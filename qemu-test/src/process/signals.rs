@@ -37,6 +37,8 @@ type Callback = dyn Fn(Signal) + Send + Sync;
 /// eight seconds or until the next such signal. All machines are killed after it, and the signal then does what it
 /// did before: by default it ends this process. From the second call on this does nothing.
 ///
+/// SIGXFSZ is ignored from now on, so that files that reach `RLIMIT_FSIZE` end with an error and not with this process.
+///
 /// A signal that is ignored, as `nohup` and a shell's background jobs have it, stays ignored. Where a handler was
 /// installed later that calls this one, `callback` is called and nothing else is done: the program has taken charge.
 ///
@@ -79,6 +81,7 @@ fn install(callback: Arc<Callback>) -> io::Result<()> {
             earlier.push((signal, sys::handle(signal.as_raw(), theirs)?));
         }
     }
+    sys::survive_size_limit();
     // The thread waits for nothing else, so that it is there to take this.
     let _ = hand_over.send(earlier);
     Ok(())

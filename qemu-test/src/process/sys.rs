@@ -11,7 +11,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use rustix::io::{Errno, Result};
 use rustix::process::Pid;
@@ -223,10 +223,26 @@ pub(super) fn set_default(signal: c_int) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
+/// Whether it was this library that had SIGXFSZ ignored.
+static SIZE_LIMIT_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Has a write beyond `RLIMIT_FSIZE` fail, as on a full disk, instead of ending this process. A test that has made up
+/// its own mind about it is left alone.
+pub(super) fn survive_size_limit() {
+    if disposition(libc::SIGXFSZ) == Ok(Disposition::Default) {
+        // SAFETY: to ignore a signal calls no code of this process.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+        SIZE_LIMIT_IGNORED.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Undoes what exec would not undo in time: a handler of the original must not run in the copy. Ignored signals
-/// stay ignored, as `nohup` has it, except SIGPIPE, which Rust's runtime ignores for itself only.
+/// stay ignored, as `nohup` has it, except those that Rust's runtime and this library ignore for themselves only.
 pub(super) fn reset_handlers() {
     set_default(libc::SIGPIPE);
+    if SIZE_LIMIT_IGNORED.load(Ordering::Relaxed) {
+        set_default(libc::SIGXFSZ);
+    }
     for signal in 1..=LAST_SIGNAL {
         // The numbers that libc keeps for itself are refused, and have no handler of ours.
         if disposition(signal) == Ok(Disposition::Handled) {

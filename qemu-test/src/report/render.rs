@@ -53,16 +53,19 @@ fn render_machine(out: &mut String, machine: &MachineReport) {
     if let Some(hint) = &machine.hint {
         let _ = writeln!(out, "    hint     {}", harmless(hint));
     }
-    let _ = writeln!(
-        out,
-        "    command  {}",
-        harmless(&machine.command_line.to_string())
-    );
-    let _ = writeln!(
-        out,
-        "    again    sh {}",
-        shell_quoted(machine.dir.join("command.sh").as_os_str())
-    );
+    // There is none where the launch did not come that far.
+    if !machine.command_line.is_empty() {
+        let _ = writeln!(
+            out,
+            "    command  {}",
+            harmless(&machine.command_line.to_string())
+        );
+        let _ = writeln!(
+            out,
+            "    again    sh {}",
+            shell_quoted(machine.dir.join("command.sh").as_os_str())
+        );
+    }
     for (what, words) in &machine.guest {
         block(out, &harmless(what), words, usize::MAX);
     }

@@ -202,7 +202,9 @@ fn a_passed_body_does_not_make_a_passed_test() {
 fn a_test_that_takes_too_long_says_what_it_waited_for() {
     let failure = Failure::of("waits_too_long");
     assert!(
-        failure.first_line().ends_with("timed out after 1 s"),
+        failure
+            .first_line()
+            .ends_with("timed out after 1 s while waiting for the event SHUTDOWN (machine `vm`)"),
         "{}",
         failure.output
     );
@@ -310,7 +312,7 @@ fn a_console_line_that_is_no_regular_expression_is_told() {
     assert!(
         failure
             .first_line()
-            .contains("failed: `allow_console_line` takes a regular expression"),
+            .contains("did not launch: `allow_console_line` takes a regular expression"),
         "{}",
         failure.output
     );

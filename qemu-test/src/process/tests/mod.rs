@@ -32,6 +32,7 @@ fn spec<S: Into<OsString>>(argv: impl IntoIterator<Item = S>) -> (Spec, File) {
         cwd: None,
         output: output.try_clone().unwrap().into(),
         fds: Vec::new(),
+        scratch: None,
     };
     (spec, output)
 }

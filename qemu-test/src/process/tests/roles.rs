@@ -147,6 +147,7 @@ fn limited(resource: Resource) {
             cwd: None,
             output: null.try_clone().unwrap().into(),
             fds: vec![(null.try_clone().unwrap().into(), 20)],
+            scratch: None,
         };
         let limit = Rlimit {
             current: Some(current),

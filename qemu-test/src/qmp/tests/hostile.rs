@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::peer::{GREETING, Peer, interruptible, open, welcomed};
 use crate::error::Error;
-use crate::interrupt::Cause;
+use crate::interrupt::{Cause, EndedWaits};
 use crate::qmp::{Client, Command, Connection};
 
 const MOMENT: Duration = Duration::from_millis(50);
@@ -345,14 +345,18 @@ fn a_raised_interrupt_ends_every_wait_at_once_with_its_cause() {
         |client| client.next_event(Duration::from_secs(60)).unwrap_err(),
     ];
     let begun = Instant::now();
-    std::thread::scope(|scope| {
+    let ended = std::thread::scope(|scope| {
         let threads = waits.map(|wait| {
             let client = &client;
             scope.spawn(move || wait(client))
         });
         std::thread::park_timeout(MOMENT);
         let limit = Duration::from_secs(7);
-        assert!(interrupt.raise(Cause::TestTimeout { limit }));
+        let ended = EndedWaits::now();
+        assert!(interrupt.raise(Cause::TestTimeout {
+            limit,
+            ended: ended.clone()
+        }));
         for thread in threads {
             let error = thread.join().unwrap();
             assert!(
@@ -363,9 +367,17 @@ fn a_raised_interrupt_ends_every_wait_at_once_with_its_cause() {
             );
             assert!(error.to_string().contains("machine `vm`"), "{error}");
         }
+        ended
     });
     assert!(begun.elapsed() < Duration::from_secs(10));
+    let noted = ended.all();
     let error = client.command("late").unwrap_err();
+    // The report names what was under way, and not what began too late.
+    assert!(
+        noted.len() >= 2 && noted.iter().all(|wait| wait.ends_with("(machine `vm`)")),
+        "{noted:?}"
+    );
+    assert_eq!(ended.all(), noted);
     assert!(
         error
             .to_string()
