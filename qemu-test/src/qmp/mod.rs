@@ -14,6 +14,8 @@ mod decoder;
 mod error;
 mod event;
 mod filter;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod listener;
 pub(crate) mod macro_support;
 mod message;
