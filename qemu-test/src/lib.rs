@@ -22,8 +22,9 @@
 //!
 //! # What a test can do
 //!
-//! - [`Machine::command`] drives QEMU over QMP, its monitor protocol. [`qmp!`](macro@qmp) turns Rust field names into
-//!   QMP's keys at compile time. [`Machine::wait_event`] waits for what QEMU tells by itself.
+//! - [`Machine::command`] drives QEMU over QMP, its monitor protocol. [`qmp!`](macro@qmp) writes its
+//!   commands as Rust, and checks their names against QEMU's own schema at compile time. [`Machine::wait_event`] waits
+//!   for what QEMU tells by itself.
 //! - [`Machine::console`] talks to the guest over its serial port, [`Machine::console_named`] over others and over
 //!   virtio; a [`Shell`](console::Shell) on one runs commands and copies files.
 //! - [`Machine::qtest`] reads and writes ports and memory as a processor would, without a guest.
@@ -57,6 +58,7 @@
 //! | `QEMU_TEST_DIR` | the root of the files |
 //! | `QEMU_TEST_KEEP=1` | keep the files of passing tests, too |
 //! | `QEMU_TEST_TIMEOUT_SCALE` | the factor on every limit |
+//! | `QEMU_TEST_SCHEMA` | at build time: what a newer or patched QEMU says of itself, for [`qmp!`](macro@qmp) |
 //!
 //! # Log
 //!

@@ -124,7 +124,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A QMP command, an event filter or a JSON object, written as Rust.
+#[doc = include_str!("qmp_macro.md")]
 #[macro_export]
 macro_rules! qmp {
     ($($input:tt)*) => {

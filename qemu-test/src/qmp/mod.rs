@@ -20,6 +20,7 @@ mod listener;
 pub(crate) mod macro_support;
 mod message;
 mod reply;
+mod schema_dump;
 mod session;
 mod state;
 #[cfg(test)]

@@ -1,0 +1,91 @@
+//! What a QEMU says of itself, in the form that `qmp!` reads at build time.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{Client, Command};
+use crate::{Error, Result};
+
+/// What `qmp!` recognises a dump by.
+const FORMAT: &str = "qemu-test schema dump 1";
+
+impl Client {
+    /// This QEMU's schema, and the properties of its devices, as one line of JSON for `QEMU_TEST_SCHEMA`, by which
+    /// [`qmp!`](crate::qmp!) learns the names of a QEMU that is newer than its table, or patched.
+    ///
+    /// Some builds of QEMU have device types that they cannot make, and end when they are asked about one. That is an
+    /// error here, which names the type; `cargo xtask schema --dump` goes around them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`command`](Self::command).
+    ///
+    /// ```no_run
+    /// # fn f(monitor: &qemu_test::qmp::Client) -> qemu_test::Result<()> {
+    /// std::fs::write("qemu-schema.json", monitor.schema_dump()?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn schema_dump(&self) -> Result<String> {
+        let version = self.command("query-version")?;
+        let version = ["major", "minor", "micro"].map(|part| version["qemu"][part].to_string());
+        let dump = json!({
+            "format": FORMAT,
+            "version": version.join("."),
+            "target": self.command("query-target")?["arch"],
+            "schema": self.command("query-qmp-schema")?,
+            "devices": groups(&self.devices()?),
+        });
+        Ok(format!("{dump}\n"))
+    }
+
+    /// The names of the properties of each device that there is, aliases included.
+    fn devices(&self) -> Result<BTreeMap<String, Vec<String>>> {
+        let mut devices = BTreeMap::new();
+        let types =
+            Command::new("qom-list-types").arguments(json!({ "implements": "device", "abstract": false }));
+        for kind in names(&self.command(types)?) {
+            let list = Command::new("device-list-properties").arguments(json!({ "typename": kind }));
+            match self.command(list) {
+                Ok(properties) => {
+                    let mut properties = names(&properties);
+                    properties.sort_unstable();
+                    devices.insert(kind, properties);
+                }
+                // A type that exists as a name only.
+                Err(Error::Qmp(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // Only a help text knows the aliases: `name "virtio-net-pci", bus PCI, alias "virtio-net"`.
+        for line in self.hmp("device_add help")?.lines() {
+            let quoted = |before: &str| line.split_once(before)?.1.split('"').next();
+            let (name, alias) = (quoted("name \""), quoted(", alias \""));
+            if let (Some(properties), Some(alias)) = (name.and_then(|name| devices.get(name)), alias) {
+                devices.insert(alias.to_owned(), properties.clone());
+            }
+        }
+        Ok(devices)
+    }
+}
+
+/// Devices with equal properties together: processors have hundreds of them.
+fn groups(devices: &BTreeMap<String, Vec<String>>) -> Value {
+    let mut groups: BTreeMap<&[String], Vec<&str>> = BTreeMap::new();
+    for (name, properties) in devices {
+        groups.entry(properties).or_default().push(name);
+    }
+    let groups = groups.into_iter();
+    groups
+        .map(|(properties, names)| json!({ "names": names, "properties": properties }))
+        .collect()
+}
+
+fn names(list: &Value) -> Vec<String> {
+    let items = list.as_array().into_iter().flatten();
+    items
+        .filter_map(|item| item["name"].as_str())
+        .map(str::to_owned)
+        .collect()
+}
