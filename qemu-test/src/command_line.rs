@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::ops::Deref;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// The arguments with which a machine's process was started, program first.
 ///
@@ -63,6 +63,18 @@ fn ansi_c_quoted(bytes: &[u8]) -> String {
     }
     quoted.push('\'');
     quoted
+}
+
+/// `text` as a value in one of QEMU's option lists, in which `,,` is a comma.
+pub(crate) fn escaped(text: &OsStr) -> OsString {
+    let mut bytes = Vec::with_capacity(text.len());
+    for &byte in text.as_bytes() {
+        bytes.push(byte);
+        if byte == b',' {
+            bytes.push(byte);
+        }
+    }
+    OsString::from_vec(bytes)
 }
 
 #[cfg(test)]

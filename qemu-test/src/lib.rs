@@ -59,6 +59,7 @@
 //! | `QEMU_TEST_KEEP=1` | keep the files of passing tests, too |
 //! | `QEMU_TEST_TIMEOUT_SCALE` | the factor on every limit |
 //! | `QEMU_TEST_SCHEMA` | at build time: what a newer or patched QEMU says of itself, for [`qmp!`](macro@qmp) |
+//! | `QEMU_TEST_ACCEL` | what a test gets that names an [`Accel`]: `auto`, `kvm` or `tcg` |
 //!
 //! # Log
 //!
@@ -67,6 +68,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("qemu-test works on Linux only: it needs pidfd, SCM_RIGHTS and PR_SET_CHILD_SUBREAPER");
 
+mod accel;
 mod artifacts;
 mod command_line;
 pub mod console;
@@ -86,6 +88,7 @@ mod stream;
 #[cfg(test)]
 mod testing;
 
+pub use accel::Accel;
 pub use command_line::CommandLine;
 pub use error::{Disconnected, Error, Exited, GuestError, LaunchError, Result, TimeoutError};
 pub use machine::{ExpectedExit, Machine, MachineBuilder, Monitor};
@@ -100,6 +103,7 @@ pub use {regex, serde_json};
 /// What the macros expand to. Not for use by hand: it changes with them.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::accel::Accel;
     pub use crate::harness::{Setup, Test};
     pub use crate::qmp::macro_support::{Array, NULL, Object, command};
     pub use qemu_test_macros::qmp;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 
+use crate::accel::Accel;
 use crate::error::Result;
 use crate::guest::AllowedLine;
 use crate::{Machine, MachineBuilder};
@@ -107,6 +108,11 @@ impl Setup {
     /// See [`MachineBuilder::expect_guest_panic`].
     pub fn expect_guest_panic(self) -> Self {
         self.edit(MachineBuilder::expect_guest_panic)
+    }
+
+    /// See [`MachineBuilder::accel`].
+    pub fn accel(self, accel: Accel) -> Self {
+        self.edit(move |builder| builder.accel(accel))
     }
 
     /// The builder that all this comes to.

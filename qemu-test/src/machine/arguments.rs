@@ -9,7 +9,8 @@ use std::path::Path;
 
 use super::builder::MachineBuilder;
 use super::consoles;
-use crate::command_line::shell_quoted;
+use crate::accel::Choice;
+use crate::command_line::{escaped, shell_quoted};
 
 /// The first descriptor that a machine's process gets behind stdin, stdout and stderr.
 pub(super) const FIRST_FD: RawFd = 3;
@@ -45,17 +46,18 @@ pub(super) fn command_line(
     builder: &MachineBuilder,
     program: &Path,
     dir: &Path,
+    accel: Option<&Choice>,
     connections: &Connections,
 ) -> Vec<OsString> {
     let mut line: Vec<OsString> = builder.wrapper.iter().map(|word| with_dir(word, dir)).collect();
     line.push(program.into());
-    line.extend(base(builder, connections));
+    line.extend(base(builder, accel, connections));
     line.extend(builder.arguments.iter().map(|argument| with_dir(argument, dir)));
     line.extend(consoles::virtio_arguments(&builder.consoles, &builder.arguments));
     line
 }
 
-fn base(builder: &MachineBuilder, connections: &Connections) -> Vec<OsString> {
+fn base(builder: &MachineBuilder, accel: Option<&Choice>, connections: &Connections) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["-chardev".into(), connections.monitor.chardev(MONITOR)];
     // Not `-mon`, which QEMU deprecates from 11.1 on.
     arguments.extend(["-qmp".into(), format!("chardev:{MONITOR}").into()]);
@@ -72,6 +74,8 @@ fn base(builder: &MachineBuilder, connections: &Connections) -> Vec<OsString> {
         // A QEMU that was built without the qtest accelerator speaks the protocol all the same; what the protocol
         // needs of the accelerator is that no processor runs.
         arguments.extend(["-accel", "tcg", "-S"].map(OsString::from));
+    } else if let Some(choice) = accel {
+        arguments.extend(["-accel", choice.name()].map(OsString::from));
     }
     for (fd, set, opaque) in &connections.fd_sets {
         let opaque = escaped(OsStr::new(opaque));
@@ -97,18 +101,6 @@ impl Endpoint {
     }
 }
 
-/// `text` as a value in one of QEMU's option lists, in which `,,` is a comma.
-pub(crate) fn escaped(text: &OsStr) -> OsString {
-    let mut bytes = Vec::with_capacity(text.len());
-    for &byte in text.as_bytes() {
-        bytes.push(byte);
-        if byte == b',' {
-            bytes.push(byte);
-        }
-    }
-    OsString::from_vec(bytes)
-}
-
 /// `argument` with the machine's short folder for `{dir}`.
 fn with_dir(argument: &OsStr, dir: &Path) -> OsString {
     const PLACE: &[u8] = b"{dir}";
@@ -128,6 +120,7 @@ pub(super) fn script(
     builder: &MachineBuilder,
     program: &Path,
     cwd: Option<&Path>,
+    accel: Option<&Choice>,
     connections: &Connections,
 ) -> Vec<u8> {
     let mut text = String::from(
@@ -163,6 +156,9 @@ pub(super) fn script(
     }
     let _ = write!(text, " {}", shell_quoted(program.as_os_str()));
     text.push_str(" -display none -vga none -chardev stdio,id=terminal,mux=on,signal=off");
+    if let Some(choice) = accel {
+        let _ = write!(text, " -accel {}", choice.name());
+    }
     let (serial, virtio) = consoles::script_arguments(&builder.consoles, &builder.arguments);
     text.push_str(&serial);
     text.push_str(" -monitor chardev:terminal");
@@ -215,11 +211,21 @@ mod tests {
             .console()
             .wrapper(["nice", "-n1"])
             .args(["-S", "-kernel", "{dir}/k"]);
-        let line = command_line(&builder, Path::new("/q"), Path::new("/t/m"), &connections());
+        let accel = Choice {
+            kvm: true,
+            why: String::new(),
+        };
+        let line = command_line(
+            &builder,
+            Path::new("/q"),
+            Path::new("/t/m"),
+            Some(&accel),
+            &connections(),
+        );
         assert_eq!(
             CommandLine::new(line).to_string(),
             "nice -n1 /q -chardev socket,id=monitor,fd=3 -qmp chardev:monitor -display none -vga none \
-             -chardev socket,id=console,fd=4 -serial chardev:console -S -kernel /t/m/k"
+             -chardev socket,id=console,fd=4 -serial chardev:console -accel kvm -S -kernel /t/m/k"
         );
     }
 
@@ -232,6 +238,7 @@ mod tests {
             &Machine::builder(),
             Path::new("/q"),
             Path::new("/t"),
+            None,
             &connections,
         );
         assert!(line.contains(&"socket,id=monitor,path=/a,,b".into()));
@@ -244,7 +251,13 @@ mod tests {
             .console()
             .args(["-S", "-drive", "file={dir}/it's"])
             .env("A", "b c");
-        let script = script(&builder, Path::new("/q"), Some(Path::new("/w")), &connections());
+        let script = script(
+            &builder,
+            Path::new("/q"),
+            Some(Path::new("/w")),
+            None,
+            &connections(),
+        );
         let script = String::from_utf8(script).unwrap();
         assert!(script.contains("cd /w\ndir=$(mktemp -d)\nexport A='b c'\nexec /q "));
         assert!(

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::consoles::ConsoleSpec;
+use crate::accel::Accel;
 use crate::exit;
 use crate::guest::AllowedLine;
 use crate::locate::Program;
@@ -39,6 +40,7 @@ pub struct MachineBuilder {
     pub(crate) monitor: Monitor,
     pub(crate) consoles: Vec<ConsoleSpec>,
     pub(crate) qtest: bool,
+    pub(crate) accel: Option<Accel>,
     pub(crate) descriptors: Vec<Descriptor>,
     pub(crate) command_timeout: Duration,
     pub(crate) expected_exit: Option<ExpectedExit>,
@@ -115,6 +117,7 @@ impl Default for MachineBuilder {
             monitor: Monitor::default(),
             consoles: Vec::new(),
             qtest: false,
+            accel: None,
             descriptors: Vec::new(),
             command_timeout: COMMAND_TIMEOUT,
             expected_exit: None,
@@ -201,6 +204,26 @@ impl MachineBuilder {
     /// Opens QEMU's qtest protocol for [`Machine::qtest`](crate::Machine::qtest); the guest's processors do not run then.
     pub fn qtest(mut self) -> Self {
         self.qtest = true;
+        self
+    }
+
+    /// Runs the guest on this accelerator; without it, on what the arguments say, or on QEMU's own default. The report
+    /// and the log say what was taken, and why.
+    ///
+    /// The variable `QEMU_TEST_ACCEL` (`auto`, `kvm` or `tcg`) overrides it, so that a CI can insist on KVM: then a test
+    /// that calls this fails where KVM does not work, unless its guest could never have it. A machine with
+    /// [`qtest`](Self::qtest) has TCG in any case.
+    ///
+    /// ```no_run
+    /// use qemu_test::{Accel, Machine};
+    ///
+    /// let vm = Machine::builder().accel(Accel::Auto).launch()?;
+    /// # qemu_test::Result::Ok(())
+    /// ```
+    ///
+    /// QEMU refuses `accel=` in an argument for `-machine` beside it.
+    pub fn accel(mut self, accel: Accel) -> Self {
+        self.accel = Some(accel);
         self
     }
 

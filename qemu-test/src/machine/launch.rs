@@ -20,6 +20,7 @@ use super::log::Log;
 use super::parts::{Parts, ShortDir};
 use super::watch::Watcher;
 use crate::CommandLine;
+use crate::accel::Choice;
 use crate::console::Console;
 use crate::deadline::Deadline;
 use crate::error::{Error, LaunchError, Result};
@@ -104,8 +105,15 @@ fn start(builder: &MachineBuilder, failure: &Failure) -> Result<Machine> {
     let program = locate::locate(&builder.program, &Surroundings::of_this_process())
         .map_err(|missing| failure.no_program(missing))?;
     if let Some(mistake) = consoles::mistake(&builder.consoles) {
-        let line = CommandLine::new(vec![program.into()]);
-        return Err(failure.told(failure.error(mistake, &line)));
+        return Err(Error::other(mistake));
+    }
+    let accel = builder
+        .accel
+        .map(|accel| Choice::of(accel, &program, builder.qtest))
+        .transpose()
+        .map_err(Error::other)?;
+    if let Some(choice) = &accel {
+        log::info!("machine `{name}` runs on {choice}");
     }
     let sockets = ShortDir::create()?;
     let mut theirs = TheirEnds::default();
@@ -114,6 +122,7 @@ fn start(builder: &MachineBuilder, failure: &Failure) -> Result<Machine> {
         builder,
         &program,
         sockets.path(),
+        accel.as_ref(),
         &connections,
     ));
     let log = Log::create(&dir.join("qemu.log")).map_err(io("creating qemu.log"))?;
@@ -123,6 +132,7 @@ fn start(builder: &MachineBuilder, failure: &Failure) -> Result<Machine> {
             builder,
             &program,
             std::env::current_dir().ok().as_deref(),
+            accel.as_ref(),
             &connections,
         ),
     );
@@ -176,6 +186,7 @@ fn start(builder: &MachineBuilder, failure: &Failure) -> Result<Machine> {
         dir: dir.clone(),
         home: Arc::clone(home),
         sockets,
+        accel,
         command_line,
         log,
         transcript,
@@ -308,7 +319,7 @@ impl Failure {
         }
     }
 
-    /// The system refused something on the way.
+    /// The system refused something on the way, or the builder asks for what cannot be.
     fn refused(&self, error: &Error) -> Error {
         let line = CommandLine::new(Vec::new());
         self.told(self.error(error.to_string(), &line))

@@ -9,6 +9,7 @@ use super::builder::ExpectedExit;
 use super::home::Home;
 use super::log::Log;
 use crate::CommandLine;
+use crate::accel::Choice;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::guest::GuestWatch;
@@ -23,6 +24,8 @@ pub(crate) struct Parts {
     pub(crate) dir: PathBuf,
     pub(crate) home: Arc<dyn Home>,
     pub(crate) sockets: ShortDir,
+    /// What it runs on, where the test asked for something.
+    pub(crate) accel: Option<Choice>,
     pub(crate) command_line: CommandLine,
     pub(crate) log: Log,
     pub(crate) transcript: Arc<Transcript>,

@@ -34,6 +34,8 @@ pub(crate) struct MachineReport {
     pub(crate) standing: String,
     /// How it ended, where that is not how it stood.
     pub(crate) end: Option<String>,
+    /// What it runs on and why, where the test asked for something.
+    pub(crate) accel: Option<String>,
     pub(crate) command_line: CommandLine,
     /// The last messages of the monitor's conversation, one a line.
     pub(crate) exchanges: String,
@@ -57,6 +59,7 @@ impl MachineReport {
             name: parts.name.clone(),
             standing,
             end: None,
+            accel: parts.accel.as_ref().map(ToString::to_string),
             command_line: parts.command_line.clone(),
             exchanges: parts.transcript.to_string(),
             consoles: parts.consoles.iter().map(console).collect(),
@@ -73,6 +76,7 @@ impl MachineReport {
             name: error.machine.clone(),
             standing: "did not launch".to_owned(),
             end: None,
+            accel: None,
             command_line: error.command_line.clone(),
             exchanges: String::new(),
             consoles: Vec::new(),

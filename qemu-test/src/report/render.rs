@@ -53,6 +53,9 @@ fn render_machine(out: &mut String, machine: &MachineReport) {
     if let Some(hint) = &machine.hint {
         let _ = writeln!(out, "    hint     {}", harmless(hint));
     }
+    if let Some(accel) = &machine.accel {
+        let _ = writeln!(out, "    accel    {}", harmless(accel));
+    }
     // There is none where the launch did not come that far.
     if !machine.command_line.is_empty() {
         let _ = writeln!(
@@ -106,6 +109,7 @@ mod tests {
             name: "vm".into(),
             standing: "paused".into(),
             end: Some("exited with status 0 (quit: 4 ms)".into()),
+            accel: Some("tcg: `accel = tcg`".into()),
             command_line: CommandLine::new(vec!["qemu".into(), "-S".into()]),
             exchanges: "12:00:00.000 -> {}\n".into(),
             consoles: vec![("console".into(), String::new())],
@@ -150,7 +154,7 @@ mod tests {
         for part in [
             "  also: x\n",
             "  machine `vm`  paused\n    then     exited with status 0 (quit: 4 ms)\n",
-            "    command  qemu -S\n    again    sh /d/vm/command.sh\n",
+            "    accel    tcg: `accel = tcg`\n    command  qemu -S\n    again    sh /d/vm/command.sh\n",
             "    the guest panicked: x\n      Kernel panic: x\n      Call Trace:\n",
             "    last QMP exchanges\n      12:00:00.000 -> {}\n",
             "    console: empty\n",

@@ -1,5 +1,6 @@
 //! `qemu-test` against real QEMU: one binary, so that it links once.
 
+mod accel;
 mod bare_metal;
 mod console;
 mod failing;
