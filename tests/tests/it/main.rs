@@ -10,5 +10,6 @@ mod launch;
 mod life;
 mod monitor;
 mod report;
+mod schema_calls;
 mod screen;
 mod verbs;

@@ -39,7 +39,7 @@ pub(super) fn ambiguous(name: &Name, spellings: &[&str]) -> String {
         .map(|spelling| format!("`{spelling:?}`"))
         .collect();
     format!(
-        "QEMU has both {}, and which one `{written}` means depends on what is known at run time only: quote the one",
+        "QEMU has both {}, and nothing here says which of them `{written}` is: quote the one that is meant",
         quoted.join(" and ")
     )
 }
@@ -77,7 +77,7 @@ pub(super) fn missing(path: &str, view: &View, names: &[&str]) -> String {
         .map(|name| format!("`{}`", as_written(name)))
         .collect();
     format!(
-        "{} needs {}, which only a `..` and an object to merge could still bring",
+        "{} needs {}: write it, or `..` and an object that has it",
         whole(path, view),
         listed(&names)
     )
@@ -105,7 +105,7 @@ pub(super) fn wrong_value(path: &str, place: &Place, kind: &Kind) -> String {
             format!("`{path}` is never {text:?}: {hint} {around}: `({text:?})`")
         }
         Kind::Null => format!(
-            "`{path}` is {}, and never `null`: leave the key out to leave it out, at run time with `key?: option`",
+            "`{path}` is {}, and never `null`: an optional key is left out instead, at run time with `key?: option`",
             accepted(place)
         ),
         _ => format!("`{path}` is {}, not {}; {around}", accepted(place), article(kind)),

@@ -8,6 +8,7 @@ pub(super) mod live;
 mod own;
 pub(super) mod table;
 
+use std::ffi::OsString;
 use std::sync::OnceLock;
 
 use self::own::Own;
@@ -37,13 +38,12 @@ impl Schema {
     /// The table that this build uses.
     pub(super) fn current() -> &'static Schema {
         static CURRENT: OnceLock<Schema> = OnceLock::new();
-        CURRENT.get_or_init(|| {
-            let (text, own) = own::extend(TABLE, std::env::var_os(own::VARIABLE));
-            Self::open(text, own)
-        })
+        CURRENT.get_or_init(|| Self::with(std::env::var_os(own::VARIABLE)))
     }
 
-    fn open(text: &'static str, own: Own) -> Schema {
+    /// The table that a value of `QEMU_TEST_SCHEMA` makes.
+    pub(super) fn with(variable: Option<OsString>) -> Schema {
+        let (text, own) = own::extend(TABLE, variable);
         let lines = Lines::find(text).expect("a table that this crate or `cargo xtask schema` has written");
         let types = lines.types().iter().map(|_| OnceLock::new()).collect();
         Self { lines, types, own }

@@ -185,7 +185,7 @@ fn device_add_of_an_unknown_driver_takes_what_any_device_has_and_what_none_has()
         );
         assert_eq!(
             error(quote!(device_add { driver: #driver, num_queues: 1 })),
-            r#"QEMU has both `"num-queues"` and `"num_queues"`, and which one `num_queues` means depends on what is known at run time only: quote the one"#
+            r#"QEMU has both `"num-queues"` and `"num_queues"`, and nothing here says which of them `num_queues` is: quote the one that is meant"#
         );
     }
 }
@@ -260,7 +260,7 @@ fn what_qemu_does_not_have_is_told_with_what_it_has() {
 fn a_missing_argument_is_told_once_and_only_where_nothing_could_bring_it() {
     assert_eq!(
         error(quote!(blockdev_del)),
-        "`blockdev_del` needs `node_name`, which only a `..` and an object to merge could still bring"
+        "`blockdev_del` needs `node_name`: write it, or `..` and an object that has it"
     );
     assert!(error(quote!(blockdev_del {})).contains("needs `node_name`"));
     assert!(error(quote!(blockdev_add { driver: "qcow2" })).contains("with driver \"qcow2\" needs `file`"));
@@ -323,7 +323,7 @@ fn an_impossible_literal_is_told_with_what_there_could_be() {
                 driver: "null-co",
                 size: null
             }),
-            "never `null`: leave the key out to leave it out, at run time with `key?: option`",
+            "never `null`: an optional key is left out instead, at run time with `key?: option`",
         ),
     ] {
         let message = error(wrong);

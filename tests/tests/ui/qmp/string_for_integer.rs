@@ -1,0 +1,5 @@
+use qemu_test::qmp;
+
+fn main() {
+    qmp!(balloon { value: "1G" });
+}
