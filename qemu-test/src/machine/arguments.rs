@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::builder::MachineBuilder;
 use super::consoles;
+use super::share;
 use crate::accel::Choice;
 use crate::command_line::{escaped, shell_quoted};
 
@@ -54,6 +55,12 @@ pub(super) fn command_line(
     line.extend(base(builder, accel, connections));
     line.extend(builder.arguments.iter().map(|argument| with_dir(argument, dir)));
     line.extend(consoles::virtio_arguments(&builder.consoles, &builder.arguments));
+    line.extend(share::arguments(
+        &builder.shares,
+        program,
+        dir,
+        &builder.arguments,
+    ));
     line
 }
 
@@ -144,9 +151,10 @@ pub(super) fn script(
         let _ = writeln!(text, "cd {}", shell_quoted(cwd.as_os_str()));
     }
     let uses_dir = |word: &OsString| with_dir(word, Path::new("")) != *word;
-    if builder.wrapper.iter().chain(&builder.arguments).any(uses_dir) {
+    if !builder.shares.is_empty() || builder.wrapper.iter().chain(&builder.arguments).any(uses_dir) {
         text.push_str("dir=$(mktemp -d)\n");
     }
+    text.push_str(&share::script(&builder.shares));
     for (name, value) in &builder.environment {
         let _ = writeln!(text, "export {}={}", name.display(), shell_quoted(value));
     }
@@ -159,10 +167,12 @@ pub(super) fn script(
     if let Some(choice) = accel {
         let _ = write!(text, " -accel {}", choice.name());
     }
+    // Quoted below as the user's arguments are.
+    let shares = share::arguments(&builder.shares, program, Path::new("{dir}"), &builder.arguments);
     let (serial, virtio) = consoles::script_arguments(&builder.consoles, &builder.arguments);
     text.push_str(&serial);
     text.push_str(" -monitor chardev:terminal");
-    for argument in builder.arguments.iter().chain(&virtio) {
+    for argument in builder.arguments.iter().chain(&virtio).chain(&shares) {
         // One option and its value a line: two scripts compare well then.
         let is_option = argument.as_bytes().first() == Some(&b'-');
         text.push_str(if is_option { " \\\n  " } else { " " });

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::consoles::ConsoleSpec;
+use super::share::Share;
 use crate::accel::Accel;
 use crate::exit;
 use crate::guest::AllowedLine;
@@ -39,6 +40,7 @@ pub struct MachineBuilder {
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) monitor: Monitor,
     pub(crate) consoles: Vec<ConsoleSpec>,
+    pub(crate) shares: Vec<Share>,
     pub(crate) qtest: bool,
     pub(crate) accel: Option<Accel>,
     pub(crate) descriptors: Vec<Descriptor>,
@@ -116,6 +118,7 @@ impl Default for MachineBuilder {
             environment: Vec::new(),
             monitor: Monitor::default(),
             consoles: Vec::new(),
+            shares: Vec::new(),
             qtest: false,
             accel: None,
             descriptors: Vec::new(),

@@ -191,7 +191,7 @@ pub(super) fn virtio_arguments(consoles: &[ConsoleSpec], users: &[OsString]) -> 
 }
 
 /// Whether a machine of these arguments has a PCI bus: all that have virtio at all do, but for a `microvm` without one.
-fn has_pci(arguments: &[OsString]) -> bool {
+pub(super) fn has_pci(arguments: &[OsString]) -> bool {
     let options = arguments
         .iter()
         .zip(arguments.iter().skip(1))

@@ -18,6 +18,7 @@ use super::home::Home;
 use super::inner::Inner;
 use super::log::Log;
 use super::parts::{Parts, ShortDir};
+use super::share;
 use super::watch::Watcher;
 use crate::CommandLine;
 use crate::accel::Choice;
@@ -104,7 +105,8 @@ fn start(builder: &MachineBuilder, failure: &Failure) -> Result<Machine> {
     .map_err(Error::other)?;
     let program = locate::locate(&builder.program, &Surroundings::of_this_process())
         .map_err(|missing| failure.no_program(missing))?;
-    if let Some(mistake) = consoles::mistake(&builder.consoles) {
+    let mistake = consoles::mistake(&builder.consoles).or_else(|| share::mistake(&builder.shares));
+    if let Some(mistake) = mistake {
         return Err(Error::other(mistake));
     }
     let accel = builder
@@ -116,6 +118,7 @@ fn start(builder: &MachineBuilder, failure: &Failure) -> Result<Machine> {
         log::info!("machine `{name}` runs on {choice}");
     }
     let sockets = ShortDir::create()?;
+    share::archive(&builder.shares, sockets.path())?;
     let mut theirs = TheirEnds::default();
     let (ours, connections) = connect(builder, sockets.path(), &mut theirs)?;
     let command_line = CommandLine::new(arguments::command_line(

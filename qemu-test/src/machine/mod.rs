@@ -12,6 +12,7 @@ mod launch;
 mod log;
 mod parts;
 mod screen;
+mod share;
 mod shutdown;
 mod verbs;
 mod verdict;

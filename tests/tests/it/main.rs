@@ -12,4 +12,5 @@ mod monitor;
 mod report;
 mod schema_calls;
 mod screen;
+mod share;
 mod verbs;

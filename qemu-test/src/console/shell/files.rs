@@ -14,7 +14,7 @@ use crate::error::Error;
 ///
 /// All of these go over the console, and so take what a [serial port](crate::console::shell) takes: a few hundred KB a
 /// second out of the guest, and 50 KB a second into it. What is larger belongs on a disk, in the initramfs, or in a
-/// [shared folder](Shell::mount_shared).
+/// [shared folder](crate::MachineBuilder::share).
 ///
 /// Each fails with [`Error::Guest`], with the guest's own words, where the guest refuses (a read-only file system, a
 /// missing folder), and with what [`run`](Shell::run) fails with.
@@ -100,6 +100,49 @@ impl Shell {
             )
         };
         fs::write(host, contents).map_err(|error| Error::io(doing(), error))
+    }
+}
+
+/// Statuses of a command of ours that say what the guest lacks; other commands have others (`sysexits.h` has these two
+/// for the operating system).
+const NO_DISK: i32 = 71;
+const NO_TAR: i32 = 72;
+
+impl Shell {
+    /// Puts a copy of the folder that the builder [shares](crate::MachineBuilder::share) as `tag` into the guest's folder
+    /// `guest`, which is made where it does not exist. The files belong to root, and keep their modes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Guest`] where the guest lacks what it takes, and says what that is: a driver for virtio-blk, a mounted
+    /// `/sys` to find the disk by, `tar`, the room for the files. Else as [`run`](Self::run).
+    pub fn unpack_shared(&self, tag: impl AsRef<str>, guest: impl AsRef<str>) -> Result<()> {
+        let (tag, guest) = (tag.as_ref(), guest.as_ref());
+        let doing = format!(
+            "unpacking the shared folder `{}` into `{}`",
+            shown(tag),
+            shown(guest)
+        );
+        let job = self.job(doing, Deadline::never());
+        let command = format!(
+            "d=; for b in /sys/block/*; do if [ \"$(cat $b/serial 2>/dev/null)\" = {tag} ]; then d=/dev/${{b##*/}}; fi; done\n\
+             [ -n \"$d\" ] || exit {NO_DISK}; command -v tar >/dev/null || exit {NO_TAR}\n\
+             mkdir -p {guest} && tar -xof $d -C {guest}",
+            tag = quoted(tag),
+            guest = quoted(guest),
+        );
+        let reply = execute(&job, command.as_bytes())?;
+        match reply.status {
+            NO_DISK => Err(job.failed(
+                format!(
+                    "the guest has no disk with the serial number `{tag}`: the machine shares no folder by that name, \
+                     the guest's kernel has no driver for virtio-blk, or /sys is not mounted"
+                ),
+                "",
+            )),
+            NO_TAR => Err(job.failed("the guest has no tar", "")),
+            _ => check(&job.doing, reply).map(drop),
+        }
     }
 }
 

@@ -88,7 +88,7 @@ impl<'j> Job<'j> {
         Ok(line)
     }
 
-    fn failed(&self, reason: impl Into<String>, output: impl Into<String>) -> Error {
+    pub(super) fn failed(&self, reason: impl Into<String>, output: impl Into<String>) -> Error {
         let (reason, output) = (format!("{}: {}", self.doing, reason.into()), output.into());
         Error::Guest(GuestError {
             attempt: None,
