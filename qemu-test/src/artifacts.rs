@@ -91,10 +91,15 @@ pub(crate) fn root() -> PathBuf {
     if let Some(root) = std::env::var_os("QEMU_TEST_DIR").filter(|root| !root.is_empty()) {
         return PathBuf::from(root);
     }
+    place("qemu-test")
+}
+
+/// A folder of this name below cargo's target folder, else in the temporary one.
+pub(crate) fn place(name: &str) -> PathBuf {
     match target_dir() {
-        Some(target) => target.join("qemu-test"),
+        Some(target) => target.join(name),
         // Shared with other users of this machine: a folder of our own keeps their permissions out of the way.
-        None => std::env::temp_dir().join(format!("qemu-test-{}", rustix::process::getuid().as_raw())),
+        None => std::env::temp_dir().join(format!("{name}-{}", rustix::process::getuid().as_raw())),
     }
 }
 

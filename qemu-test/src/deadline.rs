@@ -64,6 +64,14 @@ impl Deadline {
         self.limit
     }
 
+    /// The same limit, begun `by` later: for time that does not count.
+    pub(crate) fn postponed(self, by: Duration) -> Self {
+        Self {
+            started: self.started + by,
+            limit: self.limit,
+        }
+    }
+
     /// Whichever of the two ends first.
     pub(crate) fn or_sooner(self, other: Self) -> Self {
         match (self.remaining(), other.remaining()) {

@@ -75,6 +75,7 @@ pub mod console;
 mod deadline;
 mod error;
 mod exit;
+pub mod fixture;
 mod guest;
 mod harness;
 mod interrupt;
@@ -84,6 +85,7 @@ mod process;
 pub mod qmp;
 pub mod qtest;
 mod report;
+mod snapshot;
 mod stream;
 #[cfg(test)]
 mod testing;
@@ -104,9 +106,10 @@ pub use {regex, serde_json};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::accel::Accel;
+    pub use crate::fixture::register as register_default_fixture;
     pub use crate::harness::{Setup, Test};
     pub use crate::qmp::macro_support::{Array, NULL, Object, command};
-    pub use qemu_test_macros::qmp;
+    pub use {ctor, qemu_test_macros::qmp};
 }
 
 /// Compiles the examples of the attribute, whose own crate does not know this one.

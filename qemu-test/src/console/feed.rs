@@ -63,6 +63,15 @@ impl Intake {
         self.call_hook();
     }
 
+    /// Goes on from bytes that somebody else has dealt with, and gives their text.
+    pub(super) fn remember(&mut self, bytes: &[u8]) -> String {
+        let mut text = String::new();
+        self.cleaner.clean(bytes, &mut text);
+        let unfinished = text.rsplit('\n').next().unwrap_or_default();
+        self.line = unfinished.to_owned();
+        text
+    }
+
     fn call_hook(&mut self) {
         let Some(hook) = &self.on_line else { return };
         let mut rest = self.text.as_str();

@@ -396,6 +396,22 @@ impl Shared {
         self.arrived.notify_all();
     }
 
+    /// Text of before, of which the last `unread` bytes are left for the waits.
+    pub(super) fn remember(&self, text: &str, unread: usize) {
+        let mut arrivals = lock(&self.arrivals);
+        arrivals.tail.push_str(text);
+        arrivals.tail.keep_last(TAIL_BYTES);
+        arrivals.unread.push_str(text);
+        arrivals.unread.keep_last(unread.min(UNREAD_BYTES));
+    }
+
+    /// How much text no wait has consumed.
+    pub(super) fn unread(&self) -> usize {
+        let window = lock(&self.window);
+        let arrivals = lock(&self.arrivals);
+        window.text.len() + arrivals.unread.len()
+    }
+
     /// Says that nothing more will come.
     pub(super) fn end(&self, reason: String) {
         lock(&self.arrivals).ended.get_or_insert(reason);

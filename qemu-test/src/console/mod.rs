@@ -5,12 +5,14 @@
 mod clean;
 mod feed;
 mod handle;
+mod past;
 mod pattern;
 mod send;
 pub mod shell;
 mod text;
 
 pub use handle::Console;
+pub(crate) use past::Past;
 pub use pattern::Pattern;
 pub use shell::{Output, Shell};
 

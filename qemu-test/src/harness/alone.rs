@@ -57,6 +57,7 @@ impl Home for Alone {
                     test,
                     cause,
                     troubles,
+                    detail: String::new(),
                     machines,
                 },
             );

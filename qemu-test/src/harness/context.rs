@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
+use super::timer::Clock;
 use crate::artifacts::{RunDir, TestPath};
 use crate::error::{LaunchError, seconds};
 use crate::interrupt::{Cause, EndedWaits, Interrupt};
@@ -20,6 +21,8 @@ pub(super) struct Context {
     pub(super) path: TestPath,
     pub(super) run: RunDir,
     running: AtomicBool,
+    /// `None` where limits are lifted.
+    clock: OnceLock<Arc<Clock>>,
     state: Mutex<State>,
 }
 
@@ -37,6 +40,8 @@ struct State {
 #[derive(Clone)]
 pub(super) struct TimedOut {
     pub(super) limit: Duration,
+    /// What it was the limit of, where that is not the test.
+    pub(super) doing: Option<String>,
     pub(super) machines: Vec<MachineReport>,
     pub(super) ended: Arc<EndedWaits>,
 }
@@ -52,7 +57,10 @@ impl TimedOut {
 
     /// One sentence for the report, with what the body was waiting for, as far as it waited for a machine.
     pub(super) fn cause(&self) -> String {
-        let limit = seconds(self.limit);
+        let limit = match &self.doing {
+            Some(doing) => format!("{} of {doing}", seconds(self.limit)),
+            None => seconds(self.limit),
+        };
         match self.ended.all().as_slice() {
             [] => format!("timed out after {limit}; its body was not waiting for a machine"),
             waits => format!("timed out after {limit} while {}", waits.join(", and ")),
@@ -74,6 +82,7 @@ impl Context {
             path,
             run,
             running: AtomicBool::new(true),
+            clock: OnceLock::new(),
             state: Mutex::default(),
         });
         CURRENT.with_borrow_mut(|current| current.push(Arc::clone(&context)));
@@ -109,6 +118,10 @@ impl Context {
             std::mem::take(&mut state.retired),
             std::mem::take(&mut state.troubles),
         )
+    }
+
+    pub(super) fn set_clock(&self, clock: &Arc<Clock>) {
+        let _ = self.clock.set(Arc::clone(clock));
     }
 
     /// Ends all waits on machines, also on those that are started from now on.
@@ -216,6 +229,18 @@ impl Home for Context {
         machine.end(How::Quit);
         if let Some(report) = report {
             self.retire(report.ended(machine), machine.troubles());
+        }
+    }
+
+    fn set_aside(&self, limit: Duration, doing: &str) {
+        if let Some(clock) = self.clock.get() {
+            clock.set_aside(limit, doing);
+        }
+    }
+
+    fn resume(&self) {
+        if let Some(clock) = self.clock.get() {
+            clock.resume();
         }
     }
 }

@@ -6,6 +6,7 @@ use super::home;
 use super::run::Test;
 use super::setup::Setup;
 use crate::error::Result;
+use crate::fixture::{Fixture, Isolation};
 use crate::{Machine, MachineBuilder, machine};
 
 impl MachineBuilder {
@@ -40,4 +41,23 @@ impl MachineBuilder {
     pub fn test<T: Termination + 'static>(&self, body: impl FnOnce(&Machine) -> T) {
         Test::of_this_thread().run([&|| Setup::new("vm").machine(self.clone())], |[vm]| body(vm));
     }
+}
+
+/// What [`Fixture::launch`] does.
+pub(crate) fn launch_fixture(fixture: &dyn Fixture, isolation: Isolation) -> Result<Machine> {
+    Setup::new("vm")
+        .fixture(fixture)
+        .isolation(isolation)
+        .plan()?
+        .launch()
+}
+
+/// What [`Fixture::test`] does.
+pub(crate) fn test_fixture<T: Termination + 'static>(
+    fixture: &dyn Fixture,
+    isolation: Isolation,
+    body: impl FnOnce(&Machine) -> T,
+) {
+    let setup = || Setup::new("vm").fixture(fixture).isolation(isolation);
+    Test::of_this_thread().run([&setup], |[vm]| body(vm));
 }

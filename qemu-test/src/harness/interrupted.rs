@@ -29,6 +29,7 @@ fn report_one(context: &Context, signal: Signal) {
         test: context.path.test.clone(),
         cause: format!("was interrupted by {}", exit::signal_name(signal.as_raw())),
         troubles,
+        detail: String::new(),
         machines: live.chain(retired).collect(),
     };
     report::publish_to_stderr(&context.run, &report);

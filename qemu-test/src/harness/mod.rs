@@ -15,5 +15,6 @@ mod setup;
 mod timer;
 mod verdict;
 
+pub(crate) use entry::{launch_fixture, test_fixture};
 pub use run::Test;
 pub use setup::Setup;

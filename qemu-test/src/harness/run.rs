@@ -10,15 +10,15 @@ use std::time::Duration;
 use super::context::{Context, Entered};
 use super::interrupted;
 use super::outcome::Outcome;
-use super::setup::{self, Setup};
+use super::setup::{Plan, Setup};
 use super::timer::Timer;
 use super::verdict::Facts;
+use crate::Machine;
 use crate::artifacts::{self, RunDir, TestPath};
 use crate::deadline::{Deadline, scaled};
 use crate::error::{Error, Result};
 use crate::machine::{How, Inner};
 use crate::report::{self, Depth, MachineReport, Report};
-use crate::{Machine, MachineBuilder};
 
 /// How long a test may take unless it says otherwise.
 const TEST_TIMEOUT: Duration = Duration::from_secs(120);
@@ -74,9 +74,9 @@ impl Test {
     }
 
     /// Runs the test.
-    pub fn run<const N: usize, T: Termination + 'static>(
+    pub fn run<'a, const N: usize, T: Termination + 'static>(
         self,
-        setups: [&dyn Fn() -> Setup; N],
+        setups: [&dyn Fn() -> Setup<'a>; N],
         body: impl FnOnce([&Machine; N]) -> T,
     ) {
         let running = match Running::begin(&self, setups) {
@@ -94,9 +94,9 @@ impl Test {
     }
 
     /// Runs the test in the runtime that polls this.
-    pub async fn run_async<const N: usize, T: Termination + 'static>(
+    pub async fn run_async<'a, const N: usize, T: Termination + 'static>(
         self,
-        setups: [&dyn Fn() -> Setup; N],
+        setups: [&dyn Fn() -> Setup<'a>; N],
         body: impl AsyncFnOnce([&Machine; N]) -> T,
     ) {
         let running = match Running::begin(&self, setups) {
@@ -136,32 +136,32 @@ enum Unready {
 struct Running {
     context: Entered,
     machines: std::result::Result<Vec<Machine>, Unready>,
-    deadline: Deadline,
     timer: Option<Timer>,
     should_panic: Option<Option<&'static str>>,
 }
 
 impl Running {
-    fn begin<const N: usize>(test: &Test, setups: [&dyn Fn() -> Setup; N]) -> Result<Self> {
+    fn begin<'a, const N: usize>(test: &Test, setups: [&dyn Fn() -> Setup<'a>; N]) -> Result<Self> {
         interrupted::report_on_signals()?;
-        let builders = catch_unwind(AssertUnwindSafe(|| setups.map(|setup| setup().builder())));
-        let root = builders
-            .as_ref()
-            .ok()
-            .and_then(|builders| builders.iter().find_map(|b| b.artifact_dir.clone()));
+        let plans = catch_unwind(AssertUnwindSafe(|| setups.map(|setup| setup().plan())));
+        let root = plans.as_ref().ok().and_then(|plans| {
+            let mut plans = plans.iter().filter_map(|plan| plan.as_ref().ok());
+            plans.find_map(|plan| plan.builder.artifact_dir.clone())
+        });
         let run = RunDir::create(&root.unwrap_or_else(artifacts::root), &test.path)?;
         let context = Context::enter(test.path.clone(), run);
         report::mark(&context.run, "running");
         let deadline = scaled(test.timeout).map_or_else(Deadline::never, Deadline::exactly);
         let timer = Timer::start(&context, deadline)?;
-        let machines = match builders {
-            Ok(builders) => launch_all(&builders).map_err(Unready::Error),
+        // A fixture is the user's code, too.
+        let launched = plans.and_then(|plans| catch_unwind(AssertUnwindSafe(|| launch_all(plans))));
+        let machines = match launched {
+            Ok(machines) => machines.map_err(Unready::Error),
             Err(payload) => Err(Unready::Panicked(payload)),
         };
         Ok(Self {
             context,
             machines,
-            deadline,
             timer,
             should_panic: test.should_panic,
         })
@@ -172,15 +172,16 @@ impl Running {
         let Self {
             context,
             machines,
-            deadline,
             timer,
             should_panic,
         } = self;
+        let mut detail = String::new();
         let (machines, outcome, launched) = match machines {
             Ok(machines) => (machines, outcome, true),
             Err(Unready::Panicked(payload)) => (Vec::new(), Outcome::Panicked(payload), false),
             Err(Unready::Error(error)) => {
                 report::say_error(&error);
+                detail = detail_of(&error);
                 (Vec::new(), Outcome::Failed(error.to_string()), false)
             }
         };
@@ -193,6 +194,7 @@ impl Running {
         let living = context.machines();
         let evidence = body_failed.then(|| look_at(&living, Depth::Full));
         if !body_failed {
+            let deadline = timer.as_ref().map_or_else(Deadline::never, Timer::deadline);
             await_expected_exits(&machines, deadline);
             await_expected_panics(&machines, deadline);
         }
@@ -205,7 +207,9 @@ impl Running {
             .or(evidence);
 
         for machine in &machines {
-            machine.inner().end(How::Quit);
+            if !machine.is_lent() {
+                machine.inner().end(How::Quit);
+            }
         }
         let (retired, others) = context.take_retired();
         let inners: Vec<&Inner> = machines.iter().map(|machine| &**machine.inner()).collect();
@@ -238,6 +242,7 @@ impl Running {
                     test,
                     cause,
                     troubles,
+                    detail,
                     machines: reports,
                 },
             );
@@ -261,8 +266,17 @@ impl Running {
     }
 }
 
-fn launch_all(builders: &[MachineBuilder]) -> Result<Vec<Machine>> {
-    builders.iter().map(setup::launch).collect()
+fn launch_all<'a>(plans: impl IntoIterator<Item = Result<Plan<'a>>>) -> Result<Vec<Machine>> {
+    plans.into_iter().map(|plan| plan?.launch()).collect()
+}
+
+/// What an error has to say beyond its first line, where the machines' part of the report does not say it.
+fn detail_of(error: &Error) -> String {
+    let text = error.to_string();
+    match (error, text.split_once('\n')) {
+        (Error::Launch(_), _) | (_, None) => String::new(),
+        (_, Some((_, rest))) => rest.to_owned(),
+    }
 }
 
 fn look_at(machines: &[Arc<Inner>], depth: Depth) -> Vec<MachineReport> {

@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 
+use super::home;
 use crate::accel::Accel;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::fixture::{self, Fixture, Isolation};
 use crate::guest::AllowedLine;
 use crate::{Machine, MachineBuilder};
 
@@ -11,30 +13,65 @@ type Edit = Box<dyn FnOnce(MachineBuilder) -> MachineBuilder>;
 
 /// One machine of a test: where it comes from, and what goes on top.
 #[must_use]
-pub struct Setup {
+pub struct Setup<'a> {
     parameter: &'static str,
-    base: Option<MachineBuilder>,
+    base: Base<'a>,
+    isolation: Option<Isolation>,
     edits: Vec<Edit>,
 }
 
-impl Setup {
+/// What a machine starts from.
+enum Base<'a> {
+    Builder(Box<MachineBuilder>),
+    Fixture(Box<dyn Fixture + 'a>),
+    /// The default fixture of this crate, if it has one.
+    Default(Option<&'static str>),
+}
+
+/// What a setup comes to: the machine that is wanted, and the fixture that it is wanted of.
+pub(super) struct Plan<'a> {
+    pub(super) builder: MachineBuilder,
+    fixture: Option<(Box<dyn Fixture + 'a>, Isolation)>,
+}
+
+impl<'a> Setup<'a> {
     /// A machine that is called `parameter` unless it gets another name.
     pub fn new(parameter: &'static str) -> Self {
         Self {
             parameter,
-            base: None,
+            base: Base::Default(None),
+            isolation: None,
             edits: Vec::new(),
         }
     }
 
     /// The crate that the test is in, whose default fixture it uses when it names none.
-    pub fn in_crate(self, _crate: &'static str) -> Self {
+    pub fn in_crate(mut self, name: &'static str) -> Self {
+        self.base = Base::Default(Some(name));
+        self
+    }
+
+    /// No fixture, not even the crate's default one.
+    pub fn without_fixture(mut self) -> Self {
+        self.base = Base::Default(None);
+        self
+    }
+
+    /// The fixture that the machine comes from.
+    pub fn fixture(mut self, fixture: impl Fixture + 'a) -> Self {
+        self.base = Base::Fixture(Box::new(fixture));
+        self
+    }
+
+    /// How the fixture's machine is given to the test.
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = Some(isolation);
         self
     }
 
     /// The builder to start from.
     pub fn machine(mut self, builder: MachineBuilder) -> Self {
-        self.base = Some(builder);
+        self.base = Base::Builder(Box::new(builder));
         self
     }
 
@@ -115,21 +152,46 @@ impl Setup {
         self.edit(move |builder| builder.accel(accel))
     }
 
-    /// The builder that all this comes to.
-    pub(super) fn builder(self) -> MachineBuilder {
-        let base = self.base.unwrap_or_default();
-        let builder = self.edits.into_iter().fold(base, |builder, edit| edit(builder));
-        if builder.name.is_some() {
-            builder
-        } else {
-            builder.name(self.parameter)
+    /// What all this comes to.
+    ///
+    /// # Errors
+    ///
+    /// Where a fixture is needed and there is none, or more than one.
+    pub(super) fn plan(self) -> Result<Plan<'a>> {
+        let (base, fixture): (MachineBuilder, Option<Box<dyn Fixture + 'a>>) = match self.base {
+            Base::Builder(builder) => (*builder, None),
+            Base::Fixture(fixture) => (fixture.machine(), Some(fixture)),
+            Base::Default(name) => match name.map(fixture::default_of).transpose()?.flatten() {
+                Some(fixture) => (fixture.machine(), Some(Box::new(fixture))),
+                None => (MachineBuilder::default(), None),
+            },
+        };
+        let mut builder = self.edits.into_iter().fold(base, |builder, edit| edit(builder));
+        builder.name.get_or_insert_with(|| self.parameter.to_owned());
+        match (fixture, self.isolation) {
+            (None, Some(isolation)) => Err(Error::other(format!(
+                "`isolation = {isolation}` says how a fixture's machine is given to the test, and there is no fixture: \
+                 say `fixture = ...` or write `qemu_test::default_fixture!(...)` in this crate"
+            ))),
+            (fixture, isolation) => Ok(Plan {
+                builder,
+                fixture: fixture.map(|fixture| (fixture, isolation.unwrap_or_default())),
+            }),
         }
     }
 }
 
-/// Launches what was set up.
-pub(super) fn launch(builder: &MachineBuilder) -> Result<Machine> {
-    builder.launch()
+impl Plan<'_> {
+    /// Launches the machine.
+    pub(super) fn launch(self) -> Result<Machine> {
+        match self.fixture {
+            None => self.builder.launch(),
+            Some((fixture, isolation)) => {
+                let home = home::find(self.builder.artifact_dir.as_deref())?;
+                fixture::launch(&*fixture, self.builder, isolation, home)
+            }
+        }
+    }
 }
 
 fn owned<I: IntoIterator<Item: AsRef<OsStr>>>(words: I) -> Vec<std::ffi::OsString> {

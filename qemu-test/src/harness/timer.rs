@@ -1,7 +1,7 @@
 //! The time limit of a test. When it passes, the machines are looked at while they live and killed, and every wait
 //! on them ends; a body that goes on all the same takes the process with it.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,35 +21,62 @@ const FAILED: i32 = 101;
 
 /// The thread that watches over one test.
 pub(super) struct Timer {
-    finished: Arc<Finished>,
+    clock: Arc<Clock>,
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Default)]
-struct Finished {
-    flag: Mutex<bool>,
+/// The time of a test, which stands still for what is not the test's own.
+pub(super) struct Clock {
+    state: Mutex<State>,
     changed: Condvar,
+}
+
+struct State {
+    /// Whether the body has returned.
+    finished: bool,
+    deadline: Deadline,
+    /// What the clock stands still for, with the limit of that.
+    aside: Vec<(Deadline, String)>,
+}
+
+/// A limit that has passed, with what it was the limit of where that is not the test.
+struct Over {
+    limit: Duration,
+    doing: Option<String>,
 }
 
 impl Timer {
     /// Starts the clock; `None` where limits are lifted.
     pub(super) fn start(context: &Arc<Context>, deadline: Deadline) -> Result<Option<Self>> {
-        let Some(limit) = deadline.limit() else {
+        if deadline.limit().is_none() {
             return Ok(None);
-        };
-        let finished = Arc::new(Finished::default());
+        }
+        let clock = Arc::new(Clock {
+            state: Mutex::new(State {
+                finished: false,
+                deadline,
+                aside: Vec::new(),
+            }),
+            changed: Condvar::new(),
+        });
+        context.set_clock(&clock);
         let thread = {
-            let (context, finished) = (Arc::clone(context), Arc::clone(&finished));
+            let (context, clock) = (Arc::clone(context), Arc::clone(&clock));
             let name = format!("time limit of {}", context.path.test);
             std::thread::Builder::new()
                 .name(name)
-                .spawn(move || watch(&context, &finished, deadline, limit))
+                .spawn(move || watch(&context, &clock))
         };
         let thread = thread.map_err(|e| Error::io("starting the thread that watches the test's time", e))?;
         Ok(Some(Self {
-            finished,
+            clock,
             thread: Some(thread),
         }))
+    }
+
+    /// When the test's time is over, as things stand.
+    pub(super) fn deadline(&self) -> Deadline {
+        self.clock.lock().deadline
     }
 }
 
@@ -57,37 +84,79 @@ impl Drop for Timer {
     /// The body has returned. A limit that passes at this moment finishes its work first, so that nothing of it
     /// happens during the judgement.
     fn drop(&mut self) {
-        *self.finished.flag.lock().unwrap_or_else(|e| e.into_inner()) = true;
-        self.finished.changed.notify_all();
+        self.clock.lock().finished = true;
+        self.clock.changed.notify_all();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-impl Finished {
-    /// Waits until the body has returned; false when the deadline comes first.
-    fn wait(&self, deadline: Deadline) -> bool {
-        let mut flag = self.flag.lock().unwrap_or_else(|e| e.into_inner());
-        while !*flag {
-            let left = deadline.remaining().unwrap_or(Duration::MAX);
-            if left.is_zero() {
-                return false;
-            }
-            flag = self
-                .changed
-                .wait_timeout(flag, left)
-                .unwrap_or_else(|e| e.into_inner())
-                .0;
+impl Clock {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Stops the clock. What it stands still for may last for `limit`, by the scale of all limits.
+    pub(super) fn set_aside(&self, limit: Duration, doing: &str) {
+        self.lock().aside.push((Deadline::after(limit), doing.to_owned()));
+        self.changed.notify_all();
+    }
+
+    /// Starts it again.
+    pub(super) fn resume(&self) {
+        let mut state = self.lock();
+        if let Some((aside, _)) = state.aside.pop() {
+            let outer = match state.aside.last_mut() {
+                Some((outer, _)) => outer,
+                None => &mut state.deadline,
+            };
+            *outer = outer.postponed(aside.elapsed());
         }
-        true
+        self.changed.notify_all();
+    }
+
+    /// Waits until the body has returned: `None`, or until the limit that counts has passed.
+    fn wait(&self) -> Option<Over> {
+        let mut state = self.lock();
+        loop {
+            if state.finished {
+                return None;
+            }
+            let (deadline, doing) = match state.aside.last() {
+                Some((deadline, doing)) => (*deadline, Some(doing)),
+                None => (state.deadline, None),
+            };
+            if deadline.expired() {
+                return Some(Over {
+                    limit: deadline.limit().unwrap_or_default(),
+                    doing: doing.cloned(),
+                });
+            }
+            state = self.sleep(state, deadline);
+        }
+    }
+
+    /// Waits until the body has returned; false when the deadline comes first.
+    fn wait_finished(&self, deadline: Deadline) -> bool {
+        let mut state = self.lock();
+        while !state.finished && !deadline.expired() {
+            state = self.sleep(state, deadline);
+        }
+        state.finished
+    }
+
+    fn sleep<'a>(&self, state: MutexGuard<'a, State>, deadline: Deadline) -> MutexGuard<'a, State> {
+        let left = deadline.remaining().unwrap_or(Duration::MAX);
+        let woken = self.changed.wait_timeout(state, left);
+        woken.unwrap_or_else(|e| e.into_inner()).0
     }
 }
 
-fn watch(context: &Arc<Context>, finished: &Finished, deadline: Deadline, limit: Duration) {
-    if finished.wait(deadline) {
+fn watch(context: &Arc<Context>, clock: &Clock) {
+    let Some(Over { limit, doing }) = clock.wait() else {
         return;
-    }
+    };
     let machines = context.machines();
     let reports: Vec<MachineReport> = machines
         .iter()
@@ -95,6 +164,7 @@ fn watch(context: &Arc<Context>, finished: &Finished, deadline: Deadline, limit:
         .collect();
     let timed_out = TimedOut {
         limit,
+        doing,
         machines: reports.clone(),
         ended: EndedWaits::now(),
     };
@@ -103,7 +173,7 @@ fn watch(context: &Arc<Context>, finished: &Finished, deadline: Deadline, limit:
         machine.end(How::Kill);
     }
     drop(machines);
-    if finished.wait(Deadline::exactly(LAST_CALL)) {
+    if clock.wait_finished(Deadline::exactly(LAST_CALL)) {
         return;
     }
     let TestPath { test, .. } = &context.path;
@@ -120,6 +190,7 @@ fn watch(context: &Arc<Context>, finished: &Finished, deadline: Deadline, limit:
             test: test.clone(),
             cause,
             troubles,
+            detail: String::new(),
             machines,
         },
     );

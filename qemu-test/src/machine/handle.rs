@@ -38,6 +38,14 @@ use crate::qtest::Qtest;
 /// ```
 pub struct Machine {
     inner: Arc<Inner>,
+    /// Who gets it back, where it outlives this handle.
+    lender: Option<Box<dyn Lender>>,
+}
+
+/// Whoever lends a machine to one test after the other.
+pub(crate) trait Lender: Send + Sync {
+    /// Takes it back. Runs in `Drop`: it must not panic, and must not wait without a bound.
+    fn take_back(self: Box<Self>, machine: Arc<Inner>);
 }
 
 const _: () = {
@@ -53,7 +61,30 @@ impl std::panic::RefUnwindSafe for Machine {}
 impl Machine {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
         inner.parts.home.adopt(&inner);
-        Self { inner }
+        Self { inner, lender: None }
+    }
+
+    /// A machine that goes back to `lender` when this handle is dropped.
+    pub(crate) fn lent(inner: Arc<Inner>, lender: Box<dyn Lender>) -> Self {
+        Self {
+            inner,
+            lender: Some(lender),
+        }
+    }
+
+    /// The machine without the handle that would end it: for whoever lends it.
+    pub(crate) fn into_inner(mut self) -> Arc<Inner> {
+        struct Kept;
+        impl Lender for Kept {
+            fn take_back(self: Box<Self>, _machine: Arc<Inner>) {}
+        }
+        self.lender = Some(Box::new(Kept));
+        Arc::clone(&self.inner)
+    }
+
+    /// Whether it is somebody else's, who decides how it goes on.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.lender.is_some()
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -357,6 +388,9 @@ impl std::fmt::Debug for Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        self.inner.parts.home.abandoned(&self.inner);
+        match self.lender.take() {
+            Some(lender) => lender.take_back(Arc::clone(&self.inner)),
+            None => self.inner.parts.home.abandoned(&self.inner),
+        }
     }
 }

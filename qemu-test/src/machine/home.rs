@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::inner::Inner;
 use crate::artifacts::RunDir;
@@ -24,4 +25,26 @@ pub(crate) trait Home: Send + Sync {
 
     /// Ends a machine whose handle is gone. Runs in `Drop`: it must not panic, and must not wait without a bound.
     fn abandoned(&self, machine: &Arc<Inner>);
+
+    /// Stops the owner's own clock: what follows may last for `limit` instead. `doing` reads on from "while".
+    fn set_aside(&self, _limit: Duration, _doing: &str) {}
+
+    /// Starts the owner's clock again.
+    fn resume(&self) {}
+}
+
+/// Time that is not the owner's own, until this is dropped.
+pub(crate) struct Aside(Arc<dyn Home>);
+
+impl Aside {
+    pub(crate) fn begin(home: &Arc<dyn Home>, limit: Duration, doing: &str) -> Self {
+        home.set_aside(limit, doing);
+        Self(Arc::clone(home))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.0.resume();
+    }
 }

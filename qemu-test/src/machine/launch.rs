@@ -1,5 +1,6 @@
 //! From a builder to a running machine, or to an error that says why not.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -14,6 +15,7 @@ use super::Machine;
 use super::arguments::{self, Connections, Endpoint, FIRST_FD};
 use super::builder::{MachineBuilder, Monitor};
 use super::consoles;
+use super::extras::Extras;
 use super::home::Home;
 use super::inner::Inner;
 use super::log::Log;
@@ -78,6 +80,11 @@ impl TheirEnds {
 
 /// Launches a machine that belongs to `home`.
 pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Machine> {
+    launch_with(builder, home, Extras::default())
+}
+
+/// Launches a machine of which somebody beside the user has something to say.
+pub(crate) fn launch_with(builder: &MachineBuilder, home: Arc<dyn Home>, extras: Extras) -> Result<Machine> {
     let name = builder.name.clone().unwrap_or_else(|| "vm".to_owned());
     let mut failure = Failure {
         name,
@@ -87,14 +94,14 @@ pub(crate) fn launch(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Ma
     let made = failure.home.run().machine_dir(&failure.name);
     match made.and_then(|dir| {
         failure.dir = dir;
-        start(builder, &failure)
+        start(builder, &failure, extras)
     }) {
         Err(error) if !matches!(error, Error::Launch(_)) => Err(failure.refused(&error)),
         done => done,
     }
 }
 
-fn start(builder: &MachineBuilder, failure: &Failure) -> Result<Machine> {
+fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<Machine> {
     let Failure { name, dir, home } = failure;
     let io = |doing: &'static str| move |error| Error::io(doing, error);
     let terms = Terms::new(
@@ -121,13 +128,10 @@ fn start(builder: &MachineBuilder, failure: &Failure) -> Result<Machine> {
     share::archive(&builder.shares, sockets.path())?;
     let mut theirs = TheirEnds::default();
     let (ours, connections) = connect(builder, sockets.path(), &mut theirs)?;
-    let command_line = CommandLine::new(arguments::command_line(
-        builder,
-        &program,
-        sockets.path(),
-        accel.as_ref(),
-        &connections,
-    ));
+    let mut command_line =
+        arguments::command_line(builder, &program, sockets.path(), accel.as_ref(), &connections);
+    command_line.extend(extras.arguments);
+    let command_line = CommandLine::new(command_line);
     let log = Log::create(&dir.join("qemu.log")).map_err(io("creating qemu.log"))?;
     write_script(
         dir,
@@ -147,7 +151,7 @@ fn start(builder: &MachineBuilder, failure: &Failure) -> Result<Machine> {
     let conversation = File::create(dir.join("qmp.log")).map_err(io("creating qmp.log"))?;
     let transcript = Arc::new(Transcript::new(Some(conversation)));
     let mut consoles = Vec::new();
-    for (spec, stream) in builder.consoles.iter().zip(ours.consoles) {
+    for (number, (spec, stream)) in builder.consoles.iter().zip(ours.consoles).enumerate() {
         let file = File::options()
             .read(true)
             .write(true)
@@ -156,6 +160,11 @@ fn start(builder: &MachineBuilder, failure: &Failure) -> Result<Machine> {
             .map_err(io("creating the file of a console"))?;
         let console = Console::new(&spec.name, stream, file, Arc::clone(&interrupt))
             .map_err(io("preparing a console"))?;
+        if let Some(past) = extras.consoles.get(number) {
+            console
+                .begin_with(past)
+                .map_err(io("beginning the file of a console"))?;
+        }
         guest.listen(&console);
         consoles.push(console);
     }
@@ -200,12 +209,39 @@ fn start(builder: &MachineBuilder, failure: &Failure) -> Result<Machine> {
         process,
         expected_exit: builder.expected_exit,
         command_timeout: builder.command_timeout,
+        notes: extras.notes,
+        _kept: extras.kept,
     };
     let watcher = Watcher::start(&parts).map_err(io("starting the machine's watcher"))?;
     match open_monitor(ours.monitor, &mut parts, &watcher) {
         Ok(client) => Ok(Machine::new(Inner::new(parts, watcher, client))),
         Err(error) => Err(failure.no_monitor(&parts, &watcher, error)),
     }
+}
+
+/// What tells the machines of two builders apart, whatever the descriptors and folders of one launch: the program,
+/// and the command line with placeholders for those. `None` where a launch says why there is none.
+pub(crate) fn configuration(builder: &MachineBuilder) -> Option<(PathBuf, Vec<OsString>)> {
+    let program = locate::locate(&builder.program, &Surroundings::of_this_process()).ok()?;
+    let mut numbers = FIRST_FD..;
+    let mut number = || numbers.next().unwrap_or_default();
+    let connections = Connections {
+        monitor: Endpoint::Fd(number()),
+        consoles: builder.consoles.iter().map(|_| number()).collect(),
+        qtest: builder.qtest.then(&mut number),
+        fd_sets: builder
+            .descriptors
+            .iter()
+            .map(|descriptor| (number(), descriptor.set, descriptor.opaque.clone()))
+            .collect(),
+    };
+    let accel = match builder.accel {
+        Some(accel) => Some(Choice::of(accel, &program, builder.qtest).ok()?),
+        None => None,
+    };
+    let dir = Path::new("{dir}");
+    let line = arguments::command_line(builder, &program, dir, accel.as_ref(), &connections);
+    Some((program, line))
 }
 
 /// Opens every connection of the machine to be.

@@ -1,5 +1,6 @@
 //! What a machine is made of: everything but its monitor and the thread that watches it, which need all this.
 
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +38,10 @@ pub(crate) struct Parts {
     pub(crate) process: Arc<Process>,
     pub(crate) expected_exit: Option<ExpectedExit>,
     pub(crate) command_timeout: Duration,
+    /// Where it comes from, for the report.
+    pub(crate) notes: Vec<String>,
+    /// Held for as long as it is there.
+    pub(super) _kept: Vec<File>,
 }
 
 /// The machine's own folder for sockets: short, because a socket's path may have 107 bytes.

@@ -95,6 +95,19 @@ impl Ending {
     }
 }
 
+/// Has `hook` called when this process exits by `exit(3)`, before what still runs is killed. To be called once the
+/// first program was started. The hook runs in forks of this process, too, unless they end in another way.
+pub(crate) fn on_exit(hook: extern "C" fn()) -> bool {
+    sys::at_exit(hook)
+}
+
+/// Kills what still runs and ends this process with `status`, from within its exit: no other hook is called.
+pub(crate) fn exit_now(status: i32) -> ! {
+    registry::close();
+    registry::kill_all_and_reap();
+    sys::exit_now(status)
+}
+
 impl Process {
     /// Starts the program, and returns once it executes.
     ///

@@ -36,6 +36,8 @@ pub(crate) struct MachineReport {
     pub(crate) end: Option<String>,
     /// What it runs on and why, where the test asked for something.
     pub(crate) accel: Option<String>,
+    /// Where it comes from, where that is not from its builder alone.
+    pub(crate) notes: Vec<String>,
     pub(crate) command_line: CommandLine,
     /// The last messages of the monitor's conversation, one a line.
     pub(crate) exchanges: String,
@@ -60,6 +62,7 @@ impl MachineReport {
             standing,
             end: None,
             accel: parts.accel.as_ref().map(ToString::to_string),
+            notes: parts.notes.clone(),
             command_line: parts.command_line.clone(),
             exchanges: parts.transcript.to_string(),
             consoles: parts.consoles.iter().map(console).collect(),
@@ -77,6 +80,7 @@ impl MachineReport {
             standing: "did not launch".to_owned(),
             end: None,
             accel: None,
+            notes: Vec::new(),
             command_line: error.command_line.clone(),
             exchanges: String::new(),
             consoles: Vec::new(),

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 pub(crate) use machine::{Depth, MachineReport};
+pub(crate) use render::machine as describe;
 
 use crate::artifacts::RunDir;
 use crate::error::Error;
@@ -21,6 +22,8 @@ pub(crate) struct Report {
     pub(crate) cause: String,
     /// What else went wrong, while cleaning up: never instead of the cause.
     pub(crate) troubles: Vec<String>,
+    /// More about the cause, over several lines.
+    pub(crate) detail: String,
     pub(crate) machines: Vec<MachineReport>,
 }
 

@@ -22,11 +22,21 @@ pub(super) fn render(report: &Report, run: &Path) -> String {
     for trouble in &report.troubles {
         let _ = writeln!(out, "  also: {}", harmless(trouble));
     }
+    for line in harmless(&report.detail).lines() {
+        let _ = writeln!(out, "  {}", shortened(line, WIDTH));
+    }
     for machine in &report.machines {
         render_machine(&mut out, machine);
     }
     let _ = writeln!(out, "  files  {}", run.display());
     out.push_str("────\n");
+    out
+}
+
+/// One machine's part, for an error that tells of a machine of which nobody else does.
+pub(crate) fn machine(machine: &MachineReport) -> String {
+    let mut out = String::new();
+    render_machine(&mut out, machine);
     out
 }
 
@@ -49,6 +59,9 @@ fn render_machine(out: &mut String, machine: &MachineReport) {
     );
     if let Some(end) = &machine.end {
         let _ = writeln!(out, "    then     {}", harmless(end));
+    }
+    for note in &machine.notes {
+        let _ = writeln!(out, "    from     {}", harmless(note));
     }
     if let Some(hint) = &machine.hint {
         let _ = writeln!(out, "    hint     {}", harmless(hint));
@@ -110,6 +123,7 @@ mod tests {
             standing: "paused".into(),
             end: Some("exited with status 0 (quit: 4 ms)".into()),
             accel: Some("tcg: `accel = tcg`".into()),
+            notes: vec!["a copy".into()],
             command_line: CommandLine::new(vec!["qemu".into(), "-S".into()]),
             exchanges: "12:00:00.000 -> {}\n".into(),
             consoles: vec![("console".into(), String::new())],
@@ -128,6 +142,7 @@ mod tests {
             test: "m::t".into(),
             cause: cause.into(),
             troubles: vec!["x".into()],
+            detail: "more".into(),
             machines: vec![machine()],
         }
     }
@@ -152,8 +167,8 @@ mod tests {
     fn a_machine_is_told_with_all_that_is_known_and_nothing_that_a_terminal_obeys() {
         let text = render(&report("panicked: no"), Path::new("/d"));
         for part in [
-            "  also: x\n",
-            "  machine `vm`  paused\n    then     exited with status 0 (quit: 4 ms)\n",
+            "  also: x\n  more\n",
+            "  machine `vm`  paused\n    then     exited with status 0 (quit: 4 ms)\n    from     a copy\n",
             "    accel    tcg: `accel = tcg`\n    command  qemu -S\n    again    sh /d/vm/command.sh\n",
             "    the guest panicked: x\n      Kernel panic: x\n      Call Trace:\n",
             "    last QMP exchanges\n      12:00:00.000 -> {}\n",

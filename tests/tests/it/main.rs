@@ -4,6 +4,7 @@ mod accel;
 mod bare_metal;
 mod console;
 mod failing;
+mod fixture;
 mod guest_death;
 mod guests;
 mod launch;
