@@ -103,14 +103,17 @@ pub(crate) fn place(name: &str) -> PathBuf {
     }
 }
 
-/// Cargo's target folder, which the running executable is in: cargo marks it as a cache.
+/// Cargo's target folder, which the running executable is in.
 pub(crate) fn target_dir() -> Option<PathBuf> {
-    let executable = std::env::current_exe().ok()?;
-    executable
-        .ancestors()
-        .skip(1)
-        .find(|folder| folder.join("CACHEDIR.TAG").is_file())
-        .map(Path::to_owned)
+    target_dir_of(&std::env::current_exe().ok()?)
+}
+
+/// Cargo marks a target folder as a cache where it makes it itself; in one that it finds (a volume that is mounted
+/// there) it leaves only its notes on the compiler.
+fn target_dir_of(executable: &Path) -> Option<PathBuf> {
+    const MARKS: [&str; 2] = ["CACHEDIR.TAG", ".rustc_info.json"];
+    let is_target = |folder: &&Path| MARKS.iter().any(|mark| folder.join(mark).is_file());
+    executable.ancestors().skip(1).find(is_target).map(Path::to_owned)
 }
 
 /// The folder of one run of one test.
@@ -230,6 +233,22 @@ mod tests {
             assert_eq!(component(name), expected);
         }
         assert!(component(&"ß".repeat(500)).len() <= 120);
+    }
+
+    #[test]
+    fn a_target_folder_is_known_by_either_of_cargos_marks() {
+        let root = tempfile::tempdir().unwrap();
+        let deps = root.path().join("target/debug/deps");
+        fs::create_dir_all(&deps).unwrap();
+        let found = || target_dir_of(&deps.join("test-0123456789abcdef"));
+        // What is above the scratch folder does not count.
+        assert!(found().is_none_or(|found| !found.starts_with(root.path())));
+        for mark in ["CACHEDIR.TAG", ".rustc_info.json"] {
+            let mark = root.path().join("target").join(mark);
+            fs::write(&mark, "").unwrap();
+            assert_eq!(found(), Some(root.path().join("target")));
+            fs::remove_file(mark).unwrap();
+        }
     }
 
     #[test]

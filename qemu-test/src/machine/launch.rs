@@ -133,6 +133,28 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
     command_line.extend(extras.arguments);
     let command_line = CommandLine::new(command_line);
     let log = Log::create(&dir.join("qemu.log")).map_err(io("creating qemu.log"))?;
+    let interrupt = Interrupt::new(name).map_err(io("making an eventfd for the machine"))?;
+    home.starting(&interrupt);
+
+    let spec = Spec {
+        argv: command_line.to_vec(),
+        env: builder
+            .environment
+            .iter()
+            .cloned()
+            .map(|(name, value)| (name, Some(value)))
+            .collect(),
+        cwd: None,
+        output: log
+            .file()
+            .try_clone()
+            .map_err(io("duplicating the descriptor of qemu.log"))?
+            .into(),
+        fds: theirs.0,
+        scratch: Some(sockets.path().to_owned()),
+    };
+    let spawned = Process::spawn(spec);
+    // From here on QEMU loads, on another processor as a rule: what can wait until now costs nothing.
     write_script(
         dir,
         &arguments::script(
@@ -143,9 +165,11 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
             &connections,
         ),
     );
+    let process = match spawned {
+        Ok(process) => Arc::new(process),
+        Err(error) => return Err(failure.not_spawned(builder, &command_line, &error)),
+    };
 
-    let interrupt = Interrupt::new(name).map_err(io("making an eventfd for the machine"))?;
-    home.starting(&interrupt);
     let guest = GuestWatch::new(terms).map_err(io("making an eventfd for the guest"))?;
     interrupt.register(&guest);
     let conversation = File::create(dir.join("qmp.log")).map_err(io("creating qmp.log"))?;
@@ -172,27 +196,6 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
         .qtest
         .map(|stream| Qtest::new(stream, Arc::clone(&interrupt), builder.command_timeout));
 
-    let spec = Spec {
-        argv: command_line.to_vec(),
-        env: builder
-            .environment
-            .iter()
-            .cloned()
-            .map(|(name, value)| (name, Some(value)))
-            .collect(),
-        cwd: None,
-        output: log
-            .file()
-            .try_clone()
-            .map_err(io("duplicating the descriptor of qemu.log"))?
-            .into(),
-        fds: theirs.0,
-        scratch: Some(sockets.path().to_owned()),
-    };
-    let process = match Process::spawn(spec) {
-        Ok(process) => Arc::new(process),
-        Err(error) => return Err(failure.not_spawned(builder, &command_line, &error)),
-    };
     let mut parts = Parts {
         name: name.clone(),
         dir: dir.clone(),

@@ -262,6 +262,21 @@ impl Guardian {
         self.hear().gone
     }
 
+    /// Waits until it says that the tree is gone, or has ended without a word. False at the deadline.
+    pub(super) fn gone_by(&self, deadline: Deadline) -> bool {
+        loop {
+            // Asked first, because what it said it said before its end.
+            let over = self.is_over();
+            if over || self.reported_gone() {
+                return true;
+            }
+            // Its end closes the socket, which is readable for ever then.
+            if !readable_by(self.socket.as_fd(), deadline) || deadline.expired() {
+                return self.reported_gone();
+            }
+        }
+    }
+
     /// Whether it has ended.
     pub(super) fn is_over(&self) -> bool {
         self.over_by(Deadline::exactly(Duration::ZERO))

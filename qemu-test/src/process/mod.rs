@@ -39,8 +39,8 @@ use handle::Guardian;
 pub(crate) use tree::Survivor;
 
 /// How long the rest of a tree may take to end by itself after the program's end: a tracer, a helper that sees its
-/// socket closed. Only a tree that has something left waits this long.
-const GRACE: Duration = Duration::from_millis(500);
+/// socket closed, on a machine with other things to do. Only a tree that has something left waits this long.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How long the guardian may take to tell what the kernel has told already.
 const GUARDIAN_LIMIT: Duration = Duration::from_secs(1);
@@ -196,24 +196,27 @@ impl Process {
         let _ = self.signal(Signal::KILL);
     }
 
-    /// Verifies, after the program's end, that nothing of its tree is left: what has not ended within half a second
+    /// Verifies, after the program's end, that nothing of its tree is left: what has not ended within a moment
     /// is named and killed. Bounded by the deadline.
     pub(crate) fn finish(&self, deadline: Deadline) -> Ending {
         let mut ending = Ending::default();
         if !self
             .guardian
-            .over_by(Deadline::exactly(GRACE).or_sooner(deadline))
+            .gone_by(Deadline::exactly(GRACE).or_sooner(deadline))
         {
             ending.survivors = tree::descendants(self.guardian.pid());
             self.kill();
-            if !self.guardian.over_by(deadline) {
+            if !self.guardian.gone_by(deadline) {
                 ending.remaining = tree::descendants(self.guardian.pid());
                 ending.guardian_lost = ending.remaining.is_empty();
                 return ending;
             }
         }
         ending.guardian_lost = !self.guardian.reported_gone();
-        self.guardian.reap();
+        // What is left to come is the guardian's own end, and that can wait for `Drop`.
+        if self.guardian.is_over() {
+            self.guardian.reap();
+        }
         ending
     }
 }
@@ -224,7 +227,9 @@ impl Drop for Process {
         if !self.guardian.is_ours() || self.guardian.is_reaped() {
             return;
         }
-        self.kill();
+        if !self.guardian.reported_gone() {
+            self.kill();
+        }
         if self.guardian.over_by(Deadline::exactly(DROP_LIMIT)) {
             self.guardian.reap();
         } else {

@@ -60,6 +60,8 @@ pub(super) struct Session {
     stream: OwnedFd,
     options: Options,
     peer: OnceLock<Pid>,
+    /// Made for the first reply that is waited for; `None` where the system has no room for it.
+    sleep: OnceLock<Option<transport::Sleep>>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -95,6 +97,7 @@ impl Session {
             stream,
             options,
             peer: OnceLock::new(),
+            sleep: OnceLock::new(),
             state: Mutex::new(State::new(Reader::new())),
             changed: Condvar::new(),
         });
@@ -468,7 +471,24 @@ struct Role<'a> {
 impl Role<'_> {
     /// Blocks until there is something to read, or `flags` and `wait` end it; reads what is there.
     fn wait_and_read(&mut self, flags: PollFlags, wait: Wait<'_>) {
-        match transport::ready(self.session.as_fd(), flags, wait) {
+        let session = self.session;
+        let sleep = session.sleep.get_or_init(|| {
+            transport::Sleep::new(session.as_fd(), session.options.interrupt.as_deref()).ok()
+        });
+        let ready = match sleep {
+            Some(sleep) if flags == PollFlags::IN && sleep.suits(wait) => {
+                let flags = |readable| {
+                    if readable {
+                        PollFlags::IN
+                    } else {
+                        PollFlags::empty()
+                    }
+                };
+                sleep.until_readable(wait).map(flags)
+            }
+            _ => transport::ready(session.as_fd(), flags, wait),
+        };
+        match ready {
             Ok(ready) if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) => {
                 self.read();
             }

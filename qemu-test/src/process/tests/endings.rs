@@ -26,7 +26,7 @@ fn check(way: &str, orderly: bool, end: impl FnOnce(&mut Helper)) {
     assert_eq!(guardians.len(), WRAPPERS.len());
     assert!(others.len() >= WRAPPERS.len());
     end(&mut helper);
-    let second = Deadline::exactly(SECOND);
+    let second = Deadline::exactly(super::in_time(SECOND));
     for process in others.iter().chain(&guardians) {
         let (pid, command) = (process.pid, &process.command);
         assert!(process.ends_by(second), "{way}: {pid} `{command}` is left");

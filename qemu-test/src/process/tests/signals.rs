@@ -17,7 +17,7 @@ fn started(way: &str) -> Helper {
 
 fn assert_gone(processes: &[Watched]) {
     assert!(!processes.is_empty());
-    let second = Deadline::exactly(Duration::from_secs(1));
+    let second = Deadline::exactly(super::in_time(Duration::from_secs(1)));
     for process in processes {
         assert!(process.ends_by(second), "`{}` is left", process.command);
     }
@@ -59,7 +59,7 @@ fn a_callback_that_panics_does_not_save_the_process() {
     helper.signal(Signal::TERM);
     helper.line("report of SIGTERM");
     assert_eq!(helper.ended().signal(), Some(Signal::TERM.as_raw()));
-    assert!(since.elapsed() < Duration::from_secs(4));
+    assert!(since.elapsed() < super::in_time(Duration::from_secs(4)));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_second_signal_ends_a_callback_that_hangs() {
     }
     assert_eq!(helper.ended().signal(), Some(Signal::TERM.as_raw()));
     assert!(since.elapsed() > Duration::from_millis(400));
-    assert!(since.elapsed() < Duration::from_secs(4));
+    assert!(since.elapsed() < super::in_time(Duration::from_secs(4)));
 }
 
 #[test]
