@@ -11,6 +11,7 @@
 )]
 
 mod bare;
+mod compile;
 mod launch;
 mod measure;
 mod python;
@@ -26,7 +27,11 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// A group: its name, and what measures its rows.
 type Group = (&'static str, fn(&mut Table) -> Result<()>);
 
-const GROUPS: &[Group] = &[("launch", launch::measure), ("round-trips", round_trips::measure)];
+const GROUPS: &[Group] = &[
+    ("launch", launch::measure),
+    ("round-trips", round_trips::measure),
+    ("compile", compile::measure),
+];
 
 fn main() -> ExitCode {
     // Cargo tells a benchmark that it is one.
