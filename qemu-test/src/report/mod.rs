@@ -14,6 +14,9 @@ pub(crate) use render::machine as describe;
 use crate::artifacts::RunDir;
 use crate::error::Error;
 
+/// The file that has the report.
+const REPORT: &str = "report.txt";
+
 /// The report of one test.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
@@ -46,9 +49,14 @@ pub(crate) fn publish_to_stderr(run: &RunDir, report: &Report) {
     }
 }
 
+/// Whether a report was written, because the test failed.
+pub(crate) fn is_there(run: &RunDir) -> bool {
+    run.path().join(REPORT).exists()
+}
+
 fn write(run: &RunDir, report: &Report) -> String {
     let text = render::render(report, run.path());
-    put(run.path(), "report.txt", &text);
+    put(run.path(), REPORT, &text);
     text
 }
 

@@ -291,3 +291,6 @@ fn unique() -> String {
         NUMBER.fetch_add(1, Ordering::Relaxed)
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@ mod bare_metal;
 mod console;
 mod failing;
 mod fixture;
+mod fixture_cases;
+mod fixture_store;
 mod guest_death;
 mod guests;
 mod launch;

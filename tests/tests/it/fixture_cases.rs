@@ -1,0 +1,165 @@
+//! Tests of machines that have no guest, whose fixture tells how often it booted. `fixture_store.rs` runs them, in
+//! processes of their own with snapshots of their own.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use qemu_test::fixture::Fixture;
+use qemu_test::{Error, Machine, MachineBuilder, Result, qemu_test, qmp};
+
+/// A machine whose `ready` writes a line to the file that `CASES_BOOTS` names, and then does what `CASES_READY` says.
+struct Blank(&'static str);
+
+impl Fixture for Blank {
+    fn machine(&self) -> MachineBuilder {
+        Machine::builder()
+            .arch("x86_64")
+            .args(["-machine", "q35", "-m", "32", "-name", self.0])
+    }
+
+    fn ready(&self, vm: &Machine) -> Result<()> {
+        let boots = std::env::var_os("CASES_BOOTS").expect("this is run by fixture_store.rs");
+        let mut boots = File::options().append(true).create(true).open(boots)?;
+        writeln!(boots, "{} {}", self.0, vm.pid())?;
+        match std::env::var("CASES_READY").as_deref() {
+            Ok("fails") => Err(Error::other("the disk is full")),
+            Ok("panics") => panic!("the disk is full"),
+            // For as long as the machine lives.
+            Ok("hangs") => vm.wait(Duration::from_secs(600)).map(drop),
+            Ok("takes its time") => match vm.wait(Duration::from_secs(8)) {
+                Err(Error::Timeout(_)) => Ok(()),
+                other => other.map(drop),
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_a_copy(vm: &Machine) {
+    assert!(vm.command_line().iter().any(|argument| argument == "-incoming"));
+    assert_eq!(vm.command("query-status").unwrap()["status"], "running");
+}
+
+#[qemu_test(fixture = Blank("one"))]
+#[ignore = "run by fixture_store.rs"]
+fn copy_1(vm: &Machine) {
+    is_a_copy(vm);
+}
+
+#[qemu_test(fixture = Blank("one"))]
+#[ignore = "run by fixture_store.rs"]
+fn copy_2(vm: &Machine) {
+    is_a_copy(vm);
+}
+
+#[qemu_test(fixture = Blank("one"), timeout = "5s")]
+#[ignore = "run by fixture_store.rs"]
+fn copy_3(vm: &Machine) {
+    is_a_copy(vm);
+}
+
+#[qemu_test(fixture = Blank("two"))]
+#[ignore = "run by fixture_store.rs"]
+fn another(vm: &Machine) {
+    is_a_copy(vm);
+}
+
+fn marks(vm: &Machine) -> usize {
+    let objects = vm.command(qmp!(qom_list { path: "/objects" })).unwrap();
+    let objects = objects.as_array().unwrap();
+    objects.iter().filter(|object| object["name"] == "mark").count()
+}
+
+fn mark(vm: &Machine) {
+    vm.command(qmp!(object_add {
+        qom_type: "iothread",
+        id: "mark"
+    }))
+    .unwrap();
+}
+
+#[qemu_test(fixture = Blank("one"), isolation = shared)]
+#[ignore = "run by fixture_store.rs"]
+fn shared_1_marks(vm: &Machine) {
+    assert_eq!(marks(vm), 0);
+    mark(vm);
+}
+
+#[qemu_test(fixture = Blank("one"), isolation = shared)]
+#[ignore = "run by fixture_store.rs"]
+fn shared_2_sees_the_mark_and_pauses(vm: &Machine) {
+    assert_eq!(marks(vm), 1);
+    vm.command("stop").unwrap();
+}
+
+#[qemu_test(fixture = Blank("one"), isolation = shared)]
+#[ignore = "run by fixture_store.rs"]
+fn shared_3_has_a_new_one_and_kills(vm: &Machine) {
+    assert_eq!(marks(vm), 0);
+    assert_eq!(vm.command("query-status").unwrap()["status"], "running");
+    if std::env::var_os("CASES_FAIL").is_some() {
+        panic!("on purpose");
+    }
+    vm.kill().unwrap();
+}
+
+#[qemu_test(fixture = Blank("one"), isolation = shared)]
+#[ignore = "run by fixture_store.rs"]
+fn shared_4_has_a_new_one(vm: &Machine) {
+    assert_eq!(marks(vm), 0);
+    is_a_copy(vm);
+}
+
+#[qemu_test]
+#[ignore = "run by fixture_store.rs"]
+fn twice_shared(
+    #[machine(fixture = Blank("one"), isolation = shared)] _first: &Machine,
+    #[machine(fixture = crate::fixture_cases::Blank("one"), isolation = shared)] _second: &Machine,
+) {
+}
+
+#[qemu_test]
+#[ignore = "run by fixture_store.rs"]
+fn two_shared(
+    #[machine(fixture = Blank("one"), isolation = shared)] first: &Machine,
+    #[machine(fixture = Blank("two"), isolation = shared)] second: &Machine,
+) {
+    assert_ne!(first.pid(), second.pid());
+}
+
+/// Whether a test has the shared machine.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+fn takes_a_turn(vm: &Machine) {
+    assert!(!TAKEN.swap(true, Ordering::SeqCst), "two tests have the machine");
+    is_a_copy(vm);
+    TAKEN.store(false, Ordering::SeqCst);
+}
+
+macro_rules! turns {
+    ($($name:ident)*) => {$(
+        #[qemu_test(fixture = Blank("one"), isolation = shared)]
+        #[ignore = "run by fixture_store.rs"]
+        fn $name(vm: &Machine) {
+            takes_a_turn(vm);
+        }
+    )*};
+}
+
+turns!(turn_1 turn_2 turn_3 turn_4 turn_5 turn_6 turn_7 turn_8);
+
+#[qemu_test(
+    fixture = Blank("one"),
+    isolation = shared,
+    wrapper = ["sh", "-c", "\"$0\" \"$@\"; exit 3"],
+)]
+#[ignore = "run by fixture_store.rs"]
+fn ends_badly(vm: &Machine) {
+    is_a_copy(vm);
+}
+
+#[qemu_test(isolation = fork)]
+#[ignore = "run by fixture_store.rs"]
+fn isolated_from_nothing(_vm: &Machine) {}

@@ -1,0 +1,363 @@
+//! Snapshots between processes: who makes one, who uses it, and what becomes of one that is damaged. Each test runs
+//! cases of `fixture_cases.rs` in processes of this executable.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+/// A folder of snapshots of its own.
+struct Store(tempfile::TempDir);
+
+/// What came of a process.
+struct Run {
+    status: Option<i32>,
+    output: String,
+}
+
+impl Store {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn snapshots(&self) -> PathBuf {
+        self.0.path().join("snapshots")
+    }
+
+    fn artifacts(&self) -> PathBuf {
+        self.0.path().join("artifacts")
+    }
+
+    fn boots_file(&self) -> PathBuf {
+        self.0.path().join("boots")
+    }
+
+    /// The lines that the fixtures wrote: name and process of each machine that booted.
+    fn boots(&self) -> Vec<String> {
+        let boots = fs::read_to_string(self.boots_file()).unwrap_or_default();
+        boots.lines().map(str::to_owned).collect()
+    }
+
+    /// The folders of whole snapshots.
+    fn whole(&self) -> Vec<PathBuf> {
+        self.entries(|path| path.is_dir() && path.extension().is_none())
+    }
+
+    /// The folders of whatever else there is.
+    fn others(&self) -> Vec<PathBuf> {
+        self.entries(|path| path.is_dir() && path.extension().is_some())
+    }
+
+    fn entries(&self, wanted: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.snapshots()).into_iter().flatten();
+        entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| wanted(path))
+            .collect()
+    }
+
+    fn command(&self, cases: &[&str], variables: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--ignored", "--exact", "--nocapture"])
+            .args(cases.iter().map(|case| format!("fixture_cases::{case}")))
+            .env("QEMU_TEST_SNAPSHOT_DIR", self.snapshots())
+            .env("QEMU_TEST_DIR", self.artifacts())
+            .env("CASES_BOOTS", self.boots_file())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for variable in [
+            "QEMU_TEST_KEEP",
+            "QEMU_TEST_SNAPSHOT_CAP",
+            "NEXTEST_RUN_ID",
+            "NEXTEST_ATTEMPT",
+            "RUST_BACKTRACE",
+        ] {
+            command.env_remove(variable);
+        }
+        command.envs(variables.iter().copied());
+        command
+    }
+
+    fn run(&self, cases: &[&str], variables: &[(&str, &str)]) -> Run {
+        Run::of(self.command(cases, variables).output().unwrap())
+    }
+
+    #[track_caller]
+    fn passes(&self, cases: &[&str]) {
+        let run = self.run(cases, &[]);
+        assert_eq!(run.status, Some(0), "{}", run.output);
+        assert!(
+            run.output.contains(&format!(" {} passed", cases.len())),
+            "{}",
+            run.output
+        );
+    }
+}
+
+impl Run {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            status: output.status.code(),
+            output: text(&output.stdout) + &text(&output.stderr),
+        }
+    }
+
+    #[track_caller]
+    fn says(&self, parts: &[&str]) {
+        for part in parts {
+            assert!(self.output.contains(part), "{part:?} is not in\n{}", self.output);
+        }
+    }
+}
+
+/// Waits for what another process does to files: there is nothing else to wait for.
+#[track_caller]
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "{what} did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn processes_that_ask_at_once_and_later_ones_share_one_boot() {
+    let store = Store::new();
+    let children: Vec<Child> = (0..8)
+        .map(|number| {
+            let case = ["copy_1", "copy_2"][number % 2];
+            store.command(&[case], &[]).spawn().unwrap()
+        })
+        .collect();
+    for child in children {
+        let run = Run::of(child.wait_with_output().unwrap());
+        assert_eq!(run.status, Some(0), "{}", run.output);
+    }
+    store.passes(&["copy_1", "copy_2"]);
+    assert_eq!(store.boots().len(), 1);
+    assert_eq!(store.whole().len(), 1);
+}
+
+#[test]
+fn a_maker_that_is_killed_leaves_nothing_that_anybody_uses() {
+    let store = Store::new();
+    let mut maker = store
+        .command(&["copy_1"], &[("CASES_READY", "hangs")])
+        .spawn()
+        .unwrap();
+    let boot = eventually("the boot", || store.boots().pop());
+    let waiting = store.command(&["copy_2"], &[]).spawn().unwrap();
+    maker.kill().unwrap();
+    maker.wait().unwrap();
+    // Whoever waited makes it.
+    let run = Run::of(waiting.wait_with_output().unwrap());
+    assert_eq!(run.status, Some(0), "{}", run.output);
+    store.passes(&["copy_1"]);
+    assert_eq!(store.boots().len(), 2);
+    assert_eq!((store.whole().len(), store.others()), (1, Vec::new()));
+    let qemu: i32 = boot.split_once(' ').unwrap().1.parse().unwrap();
+    eventually("the end of the killed test's QEMU", || {
+        test_kill_process(Pid::from_raw(qemu)?).is_err().then_some(())
+    });
+}
+
+#[test]
+fn a_damaged_snapshot_is_noticed_and_made_again_once() {
+    let store = Store::new();
+    store.passes(&["copy_1"]);
+    let damages: [fn(&Path); 3] = [
+        |folder| {
+            let ram = fs::File::options().write(true).open(folder.join("ram")).unwrap();
+            ram.set_len(4096).unwrap();
+        },
+        |folder| {
+            let state = folder.join("state");
+            let mut bytes = fs::read(&state).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle..middle + 64].fill(0xff);
+            fs::write(state, bytes).unwrap();
+        },
+        |folder| fs::write(folder.join("manifest.json"), "").unwrap(),
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        damage(&store.whole()[0]);
+        store.passes(&["copy_1", "copy_2", "copy_3"]);
+        store.passes(&["copy_1"]);
+        assert_eq!(store.boots().len(), number + 2);
+        assert_eq!((store.whole().len(), store.others()), (1, Vec::new()));
+    }
+}
+
+#[test]
+fn a_state_that_qemu_refuses_is_made_again_once() {
+    let store = Store::new();
+    store.passes(&["copy_1"]);
+    // Damage that nobody can see from outside: the manifest says that it is as it should be.
+    let folder = store.whole().pop().unwrap();
+    let state = folder.join("state");
+    let times = fs::metadata(&state).unwrap().modified().unwrap();
+    let mut bytes = fs::read(&state).unwrap();
+    bytes[4..64].fill(0xff);
+    let file = fs::File::options().write(true).open(&state).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+    file.set_modified(times).unwrap();
+    store.passes(&["copy_1"]);
+    store.passes(&["copy_2"]);
+    assert_eq!(store.boots().len(), 2);
+}
+
+#[test]
+fn the_oldest_snapshot_makes_room() {
+    let store = Store::new();
+    store.passes(&["copy_1"]);
+    let first = store.whole();
+    let run = store.run(&["another"], &[("QEMU_TEST_SNAPSHOT_CAP", "1k")]);
+    assert_eq!(run.status, Some(0), "{}", run.output);
+    assert_eq!(store.whole().len(), 1);
+    assert_ne!(store.whole(), first);
+}
+
+#[test]
+fn a_boot_that_fails_fails_every_test_and_is_tried_once_a_run() {
+    for ready in ["fails", "panics"] {
+        let store = Store::new();
+        let variables = [("CASES_READY", ready)];
+        let run = store.run(&["copy_1", "copy_2", "copy_3"], &variables);
+        assert_eq!(run.status, Some(101), "{}", run.output);
+        assert_eq!(
+            run.output.matches("the fixture `Blank` is not ready: ").count() % 3,
+            0,
+            "{}",
+            run.output
+        );
+        run.says(&[
+            " 3 failed",
+            "the disk is full",
+            "machine `boot`",
+            "(tried ",
+            "and once a run)",
+            "query-status",
+        ]);
+        assert_eq!(store.boots().len(), 1, "{}", run.output);
+        assert_eq!((store.whole(), store.others()), (Vec::new(), Vec::new()));
+        // Another run tries again.
+        store.passes(&["copy_1"]);
+        assert_eq!(store.boots().len(), 2);
+    }
+}
+
+#[test]
+fn the_processes_of_one_run_share_a_failure() {
+    let store = Store::new();
+    let run = |id: &str, attempt: &str| {
+        let variables = [
+            ("CASES_READY", "fails"),
+            ("NEXTEST_RUN_ID", id),
+            ("NEXTEST_ATTEMPT", attempt),
+        ];
+        let run = store.run(&["copy_1"], &variables);
+        assert_eq!(run.status, Some(101), "{}", run.output);
+        run.says(&["the disk is full", "machine `boot`"]);
+        store.boots().len()
+    };
+    assert_eq!(run("one", "1"), 1);
+    assert_eq!(run("one", "1"), 1);
+    assert_eq!(run("one", "2"), 2);
+    assert_eq!(run("two", "1"), 3);
+}
+
+#[test]
+fn the_boot_is_not_the_time_of_the_test_that_comes_first() {
+    let store = Store::new();
+    // The boot takes 8 s, and the test may take 5.
+    let run = store.run(&["copy_3"], &[("CASES_READY", "takes its time")]);
+    assert_eq!(run.status, Some(0), "{}", run.output);
+    assert_eq!(store.boots().len(), 1);
+}
+
+#[test]
+fn an_interrupted_boot_is_reported_and_leaves_nothing() {
+    let store = Store::new();
+    let maker = store
+        .command(&["copy_1"], &[("CASES_READY", "hangs")])
+        .spawn()
+        .unwrap();
+    eventually("the boot", || store.boots().pop());
+    kill_process(Pid::from_child(&maker), Signal::TERM).unwrap();
+    let run = Run::of(maker.wait_with_output().unwrap());
+    run.says(&["was interrupted by SIGTERM", "machine `boot`"]);
+    store.passes(&["copy_1"]);
+    assert_eq!((store.whole().len(), store.others()), (1, Vec::new()));
+}
+
+#[test]
+fn a_shared_machine_is_one_until_a_test_breaks_it() {
+    let cases = [
+        "shared_1_marks",
+        "shared_2_sees_the_mark_and_pauses",
+        "shared_3_has_a_new_one_and_kills",
+        "shared_4_has_a_new_one",
+    ];
+    let store = Store::new();
+    let run = |variables: &[(&str, &str)]| {
+        let mut command = store.command(&cases, variables);
+        Run::of(command.arg("--test-threads=1").output().unwrap())
+    };
+    let passed = run(&[]);
+    assert_eq!(passed.status, Some(0), "{}", passed.output);
+    assert!(!store.artifacts().exists() || fs::read_dir(store.artifacts()).unwrap().next().is_none());
+
+    let failed = run(&[("CASES_FAIL", "1")]);
+    assert_eq!(failed.status, Some(101), "{}", failed.output);
+    failed.says(&[
+        " 3 passed; 1 failed",
+        "in place of the shared machine that `fixture_cases::shared_2_sees_the_mark_and_pauses` left paused",
+    ]);
+    assert_eq!(store.boots().len(), 1);
+}
+
+#[test]
+fn tests_take_turns_at_a_shared_machine() {
+    let store = Store::new();
+    let cases: Vec<String> = (1..=8).map(|number| format!("turn_{number}")).collect();
+    let cases: Vec<&str> = cases.iter().map(String::as_str).collect();
+    let mut command = store.command(&cases, &[]);
+    let run = Run::of(command.arg("--test-threads=8").output().unwrap());
+    assert_eq!(run.status, Some(0), "{}", run.output);
+    run.says(&[" 8 passed"]);
+}
+
+#[test]
+fn one_shared_machine_cannot_be_two_and_two_can() {
+    let store = Store::new();
+    let run = store.run(&["twice_shared"], &[]);
+    assert_eq!(run.status, Some(101), "{}", run.output);
+    run.says(&["has the shared machine of the fixture `Blank` already"]);
+    store.passes(&["two_shared"]);
+}
+
+#[test]
+fn a_shared_machine_that_ends_badly_fails_the_process() {
+    let store = Store::new();
+    let run = store.run(&["ends_badly"], &[]);
+    assert_eq!(run.status, Some(101), "{}", run.output);
+    run.says(&[
+        " 1 passed; 0 failed",
+        "`shared::Blank` failed: at the end of the process: ",
+        "status 3",
+    ]);
+}
+
+#[test]
+fn an_isolation_without_a_fixture_is_an_error() {
+    let run = Store::new().run(&["isolated_from_nothing"], &[]);
+    assert_eq!(run.status, Some(101), "{}", run.output);
+    run.says(&["there is no fixture", "default_fixture!"]);
+}
