@@ -14,9 +14,15 @@
 //! they split a line, lines that came damaged are asked for again, and what does not have the guest's checksum is not
 //! returned.
 //!
-//! A serial port under TCG carries about 350 KB of output a second this way, and takes 50 KB of input. Over a virtio
-//! console (`hvc0`, with a shell of the guest on it) input is a hundred times as fast, and no kernel message gets in the
-//! way as long as the kernel's `console=` is another one.
+//! A serial port under TCG carries about 350 KB of output a second this way, and takes 50 KB of input.
+//!
+//! # A console for the conversation alone
+//!
+//! Nothing is ever in the way on a console that is not the kernel's. Give the machine another one with
+//! [`serial_console`](crate::MachineBuilder::serial_console) or [`virtio_console`](crate::MachineBuilder::virtio_console),
+//! leave the kernel's `console=` on the first, and have the guest run a shell on the other: a getty on `ttyS1` or `hvc0`,
+//! or, from the first console, `setsid -c sh -l </dev/hvc0 >/dev/hvc0 2>&1 &`. Over virtio, input is a hundred times as
+//! fast besides. A [`virtio_port`](crate::MachineBuilder::virtio_port) is no terminal, and no place for a shell.
 
 mod api;
 mod files;
