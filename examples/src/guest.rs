@@ -7,6 +7,10 @@
 
 use std::path::{Path, PathBuf};
 
+/// For the kernel's command line on a PC: keeps it from testing whether its timer ticks. Under TCG on a busy host the
+/// timer may be late, and a kernel that finds that hangs ("8254 timer not connected to IO-APIC").
+pub const NO_TIMER_CHECK: &str = "no_timer_check";
+
 /// What the guest's shell prints when it waits for a command, whatever its folder.
 pub const PROMPT: &str = "~ # ";
 

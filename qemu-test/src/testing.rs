@@ -244,7 +244,7 @@ pub(crate) fn linux(arguments: &[&str]) -> Guest {
         ["-accel", "tcg"],
         ["-kernel", &kernel],
         ["-initrd", &initramfs],
-        ["-append", "console=ttyS0 quiet"],
+        ["-append", "console=ttyS0 quiet no_timer_check"],
         ["-serial", "chardev:{console0}"],
     ];
     let guest = Guest::start(&[&own.concat(), arguments].concat());

@@ -4,8 +4,9 @@
 //! QEMU can do it, and it does not keep a machine from being migrated or copied, as a mounted 9p folder does.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::builder::MachineBuilder;
@@ -59,8 +60,36 @@ impl MachineBuilder {
 }
 
 impl Share {
+    /// What is in the folder, as far as its metadata tells: another text after every change.
+    pub(crate) fn identity(&self) -> String {
+        let mut text = format!("{} {:?}", self.tag, self.folder);
+        describe(&self.folder, &mut text);
+        text
+    }
+
     fn file_name(&self) -> String {
         format!("share-{}.tar", self.tag)
+    }
+}
+
+/// Appends the metadata of all that is in `folder`, in an order that does not change by itself.
+fn describe(folder: &Path, text: &mut String) {
+    let mut paths: Vec<PathBuf> = match fs::read_dir(folder) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(error) => return text.push_str(&format!("\n{folder:?} {error}")),
+    };
+    paths.sort();
+    for path in paths {
+        // A change of what a link points at is a change of its file, as is any of a file's content.
+        let Ok(meta) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        let (mode, size, inode) = (meta.mode(), meta.size(), meta.ino());
+        let changed = (meta.ctime(), meta.ctime_nsec());
+        text.push_str(&format!("\n{path:?} {mode:o} {size} {inode} {changed:?}"));
+        if meta.is_dir() {
+            describe(&path, text);
+        }
     }
 }
 

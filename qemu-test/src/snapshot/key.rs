@@ -37,6 +37,9 @@ impl Key {
             let identity = FileIdentity::of_open(&descriptor.fd);
             let _ = writeln!(text, "descriptor {} {identity:?}", descriptor.set);
         }
+        for share in &subject.builder.shares {
+            let _ = writeln!(text, "share {}", share.identity());
+        }
         // The program itself is above.
         for file in files::named_in(line.iter().filter(|argument| **argument != *program.as_os_str())) {
             describe_file(&mut text, "file", &file);
@@ -128,9 +131,11 @@ mod tests {
             key(machine().wrapper(["nice"]), None, "a::Linux"),
             key(machine().binary("/bin/true"), None, "a::Linux"),
             key(with_kernel(), None, "a::Linux"),
+            key(machine().share("s", folder.path()), None, "a::Linux"),
         ];
         fs::write(&kernel, "two two").unwrap();
         keys.push(key(with_kernel(), None, "a::Linux"));
+        keys.push(key(machine().share("s", folder.path()), None, "a::Linux"));
         let count = keys.len();
         keys.sort_unstable();
         keys.dedup();

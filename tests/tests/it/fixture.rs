@@ -75,7 +75,7 @@ impl Fixture for On {
             .arch("x86_64")
             .console()
             .args(self.0)
-            .args(["-append", "console=ttyS0 quiet"])
+            .args(["-append", "console=ttyS0 quiet no_timer_check"])
             .arg("-kernel")
             .arg(guest::kernel())
             .arg("-initrd")
@@ -183,7 +183,14 @@ impl Fixture for Generic {
         Machine::builder()
             .arch("x86_64")
             .console()
-            .args(["-machine", "q35", "-m", "256", "-append", "console=ttyS0 quiet"])
+            .args([
+                "-machine",
+                "q35",
+                "-m",
+                "256",
+                "-append",
+                "console=ttyS0 quiet no_timer_check",
+            ])
             .arg("-kernel")
             .arg(guest::generic::kernel())
             .arg("-initrd")

@@ -5,16 +5,17 @@ use std::time::Duration;
 use qemu_test::{Machine, MachineBuilder};
 use qemu_test_tests::guest;
 
-pub(crate) use qemu_test_tests::guest::PROMPT;
+pub(crate) use qemu_test_tests::guest::{NO_TIMER_CHECK, PROMPT};
 
 /// Longer than anything here takes on a slow and busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
 
-/// The small Linux guest on a PC with these arguments for its kernel.
+/// The small Linux guest on a PC with these arguments for its kernel, and [`NO_TIMER_CHECK`].
 pub(crate) fn linux(append: &str) -> MachineBuilder {
     Machine::builder()
         .arch("x86_64")
-        .args(["-machine", "q35", "-m", "256", "-append", append])
+        .args(["-machine", "q35", "-m", "256"])
+        .args(["-append", &format!("{append} {NO_TIMER_CHECK}")])
         .arg("-kernel")
         .arg(guest::kernel())
         .arg("-initrd")

@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
-use qemu_test::{Error, Machine};
+use qemu_test::fixture::Fixture;
+use qemu_test::{Error, Machine, MachineBuilder, qemu_test};
 
 use crate::guests::{LONG, PROMPT, linux};
 
@@ -121,4 +122,29 @@ fn the_script_that_starts_the_machine_again_shares_the_folder_again() {
         output.status.success() && told.contains("share-files"),
         "{output:?}"
     );
+}
+
+/// A guest that is booted once, and each of whose copies has the folder.
+struct Sharing;
+
+impl Fixture for Sharing {
+    fn machine(&self) -> MachineBuilder {
+        linux("console=ttyS0 quiet")
+            .console()
+            .share("tests", concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
+    }
+
+    fn ready(&self, vm: &Machine) -> qemu_test::Result<()> {
+        let shell = vm.console().shell(PROMPT).timeout(LONG);
+        shell.unpack_shared("tests", "/tmp/before")
+    }
+}
+
+#[qemu_test(fixture = Sharing, timeout = "5m")]
+fn a_copy_of_a_guest_has_the_folder_as_its_original_had(vm: &Machine) -> qemu_test::Result<()> {
+    let shell = vm.console().shell(PROMPT).timeout(LONG);
+    shell.unpack_shared("tests", "/tmp/after")?;
+    let copied = shell.succeed("cmp /tmp/before/lib.rs /tmp/after/lib.rs && cat /tmp/after/lib.rs")?;
+    assert_eq!(copied, include_str!("../../src/lib.rs"));
+    Ok(())
 }
