@@ -221,7 +221,7 @@ impl MachineBuilder {
     /// use qemu_test::{Accel, Machine};
     ///
     /// let vm = Machine::builder().accel(Accel::Auto).launch()?;
-    /// # qemu_test::Result::Ok(())
+    /// # Ok::<(), qemu_test::Error>(())
     /// ```
     ///
     /// QEMU refuses `accel=` in an argument for `-machine` beside it.
@@ -280,7 +280,7 @@ impl MachineBuilder {
     /// use qemu_test::Machine;
     ///
     /// let vm = Machine::builder().console().allow_console_line("BUG: soft lockup").launch()?;
-    /// # qemu_test::Result::Ok(())
+    /// # Ok::<(), qemu_test::Error>(())
     /// ```
     ///
     /// What is no regular expression is told by [`launch`](Self::launch).

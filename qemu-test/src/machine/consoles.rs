@@ -49,7 +49,7 @@ impl MachineBuilder {
     ///
     /// let vm = Machine::builder().console().serial_console("debug").launch()?;
     /// vm.console_named("debug").wait_for("ready", Duration::from_secs(30))?;
-    /// # qemu_test::Result::Ok(())
+    /// # Ok::<(), qemu_test::Error>(())
     /// ```
     ///
     /// A name has letters, digits, `-`, `_` and `.`; the console's file is `console-<name>.log`.

@@ -68,7 +68,7 @@ impl Machine {
     /// # let vm = Machine::builder().launch()?;
     /// vm.send_keys("ctrl-alt-f2")?;
     /// vm.type_text("root\n")?;
-    /// # qemu_test::Result::Ok(())
+    /// # Ok::<(), qemu_test::Error>(())
     /// ```
     ///
     /// # Errors

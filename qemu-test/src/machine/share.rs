@@ -45,7 +45,7 @@ impl MachineBuilder {
     /// let shell = vm.console().shell("# ");
     /// shell.unpack_shared("programs", "/opt")?;
     /// shell.succeed("/opt/selftest")?;
-    /// # qemu_test::Result::Ok(())
+    /// # Ok::<(), qemu_test::Error>(())
     /// ```
     ///
     /// A tag has up to 20 letters, digits, `-`, `_` and `.`; up to 8 folders can be shared. The launch fails where the

@@ -32,7 +32,7 @@ impl Machine {
     /// # let vm = Machine::builder().launch()?;
     /// vm.powerdown(Duration::from_secs(30))?;
     /// assert!(!vm.is_running());
-    /// # qemu_test::Result::Ok(())
+    /// # Ok::<(), qemu_test::Error>(())
     /// ```
     ///
     /// # Errors
@@ -131,7 +131,7 @@ impl Machine {
     /// let vm = builder.launch()?;
     /// vm.crash()?;
     /// boots_again(&builder.launch()?)?;
-    /// # qemu_test::Result::Ok(())
+    /// # Ok::<(), qemu_test::Error>(())
     /// ```
     ///
     /// # Errors
