@@ -3,6 +3,7 @@
 mod accel;
 mod bare_metal;
 mod console;
+mod contract;
 mod failing;
 mod fixture;
 mod fixture_cases;
