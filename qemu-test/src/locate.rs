@@ -156,6 +156,9 @@ fn hint_for(os_release: &str, arch: &str) -> String {
             "ppc" | "ppc64" => "qemu-system-ppc",
             "mips" | "mipsel" | "mips64" | "mips64el" => "qemu-system-mips",
             "sparc" | "sparc64" => "qemu-system-sparc",
+            // Packages of their own since Debian 13 and Ubuntu 25.04; releases to come have no number yet.
+            "riscv32" | "riscv64" if newer_than(&field("VERSION_ID"), 12, 24) => "qemu-system-riscv",
+            "s390x" if newer_than(&field("VERSION_ID"), 12, 16) => "qemu-system-s390x",
             _ => "qemu-system-misc",
         };
         format!("install it with `sudo apt-get install {package}`")
@@ -189,6 +192,21 @@ fn hint_for(os_release: &str, arch: &str) -> String {
     } else {
         format!("install your distribution's package of qemu-system-{arch}")
     }
+}
+
+/// Whether a release is newer than the last of Debian, or of Ubuntu, whose numbers begin at 16 here.
+fn newer_than(version: &str, debian: u32, ubuntu: u32) -> bool {
+    let major = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
+    major.is_none_or(|major| {
+        if major < 16 {
+            major > debian
+        } else {
+            major > ubuntu
+        }
+    })
 }
 
 #[cfg(test)]
@@ -244,6 +262,11 @@ mod tests {
     fn each_distribution_gets_its_own_command() {
         let hint = |release| hint_for(release, "aarch64");
         assert!(hint("ID=debian\n").ends_with("`sudo apt-get install qemu-system-arm`"));
+        let riscv = |release| hint_for(release, "riscv64");
+        assert!(riscv("ID=debian\nVERSION_ID=\"12\"\n").contains("qemu-system-misc`"));
+        assert!(riscv("ID=debian\nVERSION_ID=\"13\"\n").contains("qemu-system-riscv`"));
+        assert!(riscv("ID=debian\n").contains("qemu-system-riscv`"));
+        assert!(riscv("ID=ubuntu\nVERSION_ID=\"24.04\"\n").contains("qemu-system-misc`"));
         assert!(hint("NAME=x\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n").contains("apt-get"));
         assert!(hint("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n").contains("qemu-kvm"));
         assert!(hint("ID=fedora\n").ends_with("`sudo dnf install qemu-system-aarch64-core`"));

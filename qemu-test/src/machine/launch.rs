@@ -111,7 +111,7 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
     )
     .map_err(Error::other)?;
     let program = locate::locate(&builder.program, &Surroundings::of_this_process())
-        .map_err(|missing| failure.no_program(missing))?;
+        .map_err(|missing| failure.no_program(builder, missing))?;
     let mistake = consoles::mistake(&builder.consoles).or_else(|| share::mistake(&builder.shares));
     if let Some(mistake) = mistake {
         return Err(Error::other(mistake));
@@ -367,8 +367,14 @@ impl Failure {
         self.told(self.error(error.to_string(), &line))
     }
 
-    fn no_program(&self, missing: locate::NotFound) -> Error {
-        let line = CommandLine::new(vec![missing.program]);
+    /// The command line is what the user has said of it: nothing more was made yet.
+    fn no_program(&self, builder: &MachineBuilder, missing: locate::NotFound) -> Error {
+        let words = builder
+            .wrapper
+            .iter()
+            .chain([&missing.program])
+            .chain(&builder.arguments);
+        let line = CommandLine::new(words.cloned().collect());
         self.told(LaunchError {
             hint: missing.hint,
             ..self.error(missing.reason, &line)
@@ -408,13 +414,11 @@ impl Failure {
             .unwrap_or_else(|e| format!("[the log cannot be read: {e}]"));
         let mut reason = match ended {
             Some(status) => {
-                let last = log.lines().rev().find(|line| !line.trim().is_empty());
-                let last = last
-                    .map(|line| format!(": `{}`", line.trim()))
-                    .unwrap_or_default();
+                let words = complaint(&log).map(|line| format!(": `{line}`"));
                 format!(
-                    "QEMU {} before its monitor answered{last}",
-                    exit::describe(status)
+                    "QEMU {} before its monitor answered{}",
+                    exit::describe(status),
+                    words.unwrap_or_default()
                 )
             }
             None => error.to_string(),
@@ -433,5 +437,37 @@ impl Failure {
     fn told(&self, error: LaunchError) -> Error {
         self.home.launch_failed(&error, &self.dir);
         Error::Launch(Box::new(error))
+    }
+}
+
+/// The line of a log that most likely says why QEMU ended: the last that is an error of its own (`error_report` puts
+/// the program's name before it), else the last of all. Warnings begin alike, and advice may follow an error.
+fn complaint(log: &str) -> Option<&str> {
+    let lines = || log.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let is_error = |line: &&str| {
+        let told = line.strip_prefix("qemu").and_then(|rest| rest.split_once(": "));
+        told.is_some_and(|(program, text)| {
+            !program.contains(' ') && !text.starts_with("warning: ") && !text.starts_with("info: ")
+        })
+    };
+    lines().find(is_error).or_else(|| lines().next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::complaint;
+
+    #[test]
+    fn the_error_is_quoted_and_not_the_advice_or_the_warning_around_it() {
+        let advised =
+            "qemu-system-x86_64: unsupported machine type: \"q36\"\nUse -machine help to list them\n\n";
+        assert_eq!(
+            complaint(advised),
+            Some("qemu-system-x86_64: unsupported machine type: \"q36\"")
+        );
+        let warned = "qemu-kvm: -x: invalid option\nqemu-kvm: warning: old machine\n";
+        assert_eq!(complaint(warned), Some("qemu-kvm: -x: invalid option"));
+        assert_eq!(complaint("sh: 1: no\nlast words\n"), Some("last words"));
+        assert_eq!(complaint(" \n"), None);
     }
 }
