@@ -33,6 +33,8 @@ pub(crate) enum Cause {
 #[derive(Clone, Debug)]
 pub(crate) struct Death {
     pub(crate) kind: DeathKind,
+    /// Which event of its kind tells of it, counted from 1 on.
+    pub(crate) event: u64,
     /// What happened, in one sentence: `the guest powered off`.
     pub(crate) reason: String,
     /// The guest's own words.
@@ -53,13 +55,14 @@ pub(crate) enum DeathKind {
 }
 
 impl DeathKind {
-    /// The events that tell of it. A test that takes one knows.
-    fn events(self) -> &'static [&'static str] {
-        match self {
-            Self::Panic => &["GUEST_PANICKED"],
-            Self::End => &["SHUTDOWN"],
-            Self::ResetLoop => &["RESET"],
-            Self::Stop => &["WATCHDOG"],
+    /// The kind that the event called `name` tells of. A test that takes the event knows.
+    pub(crate) fn of_event(name: &str) -> Option<Self> {
+        match name {
+            "GUEST_PANICKED" => Some(Self::Panic),
+            "SHUTDOWN" => Some(Self::End),
+            "RESET" => Some(Self::ResetLoop),
+            "WATCHDOG" => Some(Self::Stop),
+            _ => None,
         }
     }
 }
@@ -128,6 +131,14 @@ struct State {
     awaited: Vec<DeathKind>,
     /// A death that is awaited.
     held: Option<Death>,
+    /// How many events of each kind the test has taken. It may take one before the death that it tells of is raised.
+    taken: [u64; 4],
+}
+
+impl State {
+    fn is_known(&self, death: &Death) -> bool {
+        self.taken[death.kind as usize] >= death.event
+    }
 }
 
 /// Something in which threads block on a condition variable.
@@ -164,6 +175,7 @@ impl Interrupt {
     pub(crate) fn raise(&self, cause: Cause) -> bool {
         let mut state = self.state();
         match (&state.cause, cause) {
+            (_, Cause::Guest(death)) if state.is_known(&death) => return false,
             (None, Cause::Guest(death)) if state.awaited.contains(&death.kind) => {
                 state.held.get_or_insert(death);
                 return false;
@@ -210,18 +222,14 @@ impl Interrupt {
     /// The test has taken the event called `name`. The death that it tells of is the test's own affair from now on.
     pub(crate) fn event_taken(&self, name: &str) {
         self.made_progress();
-        let mut state = self.state();
-        if state
-            .held
-            .as_ref()
-            .is_some_and(|death| death.kind.events().contains(&name))
-        {
-            state.held = None;
-        }
-        let tells =
-            |cause: &Cause| matches!(cause, Cause::Guest(death) if death.kind.events().contains(&name));
-        if !state.cause.as_ref().is_some_and(tells) {
+        let Some(kind) = DeathKind::of_event(name) else {
             return;
+        };
+        let mut state = self.state();
+        state.taken[kind as usize] += 1;
+        match &state.cause {
+            Some(Cause::Guest(death)) if state.is_known(death) => {}
+            _ => return,
         }
         state.cause = state.next.take();
         if state.cause.is_none() {
@@ -287,6 +295,13 @@ pub(crate) struct Wait<'a> {
 impl<'a> Wait<'a> {
     pub(crate) fn new(deadline: Deadline, interrupt: Option<&'a Interrupt>) -> Self {
         Self { deadline, interrupt }
+    }
+
+    /// Whether anything ends this wait now. [`over`](Self::over) says what, and that the test was told.
+    pub(crate) fn is_over(&self) -> bool {
+        self.interrupt
+            .is_some_and(|interrupt| interrupt.cause().is_some())
+            || self.deadline.expired()
     }
 
     /// The error that ends this wait now, if anything does: to be asked after the condition itself. `doing` reads on
@@ -366,9 +381,17 @@ mod tests {
     fn death(kind: DeathKind) -> Cause {
         Cause::Guest(Death {
             kind,
+            event: 1,
             reason: "the guest died".into(),
             output: String::new(),
         })
+    }
+
+    fn second(kind: DeathKind) -> Cause {
+        match death(kind) {
+            Cause::Guest(death) => Cause::Guest(Death { event: 2, ..death }),
+            other => other,
+        }
     }
 
     fn exited() -> Cause {
@@ -401,11 +424,19 @@ mod tests {
         interrupt.event_taken("SHUTDOWN");
         assert!(interrupt.cause().is_none() && !readable(&interrupt));
 
-        interrupt.raise(death(DeathKind::End));
+        interrupt.raise(second(DeathKind::End));
         interrupt.raise(exited());
         assert!(matches!(interrupt.cause(), Some(Cause::Guest(_))));
         interrupt.event_taken("SHUTDOWN");
         assert!(matches!(interrupt.cause(), Some(Cause::Exited { .. })) && readable(&interrupt));
+    }
+
+    #[test]
+    fn a_death_whose_event_was_taken_first_ends_no_wait() {
+        let interrupt = Interrupt::new("vm").unwrap();
+        interrupt.event_taken("SHUTDOWN");
+        assert!(!interrupt.raise(death(DeathKind::End)) && interrupt.cause().is_none());
+        assert!(interrupt.raise(second(DeathKind::End)), "the next one is another");
     }
 
     #[test]

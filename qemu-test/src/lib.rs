@@ -74,6 +74,7 @@ mod command_line;
 pub mod console;
 mod deadline;
 mod error;
+mod evidence;
 mod exit;
 pub mod fixture;
 mod guest;

@@ -34,7 +34,7 @@ pub(crate) fn send_all(
             Ok(count) => *sent += count,
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
-                if wait.over(String::new, String::new).is_some() {
+                if wait.is_over() {
                     return Err(Unsent::Over);
                 }
                 until_writable(stream, wait).map_err(Unsent::Io)?;

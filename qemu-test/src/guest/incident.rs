@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::bad_lines::{self, Severity};
 
 /// How many lines of an incident are kept from its beginning and from its end.
-const FIRST: usize = 60;
-const LAST: usize = 20;
+const FIRST: usize = 40;
+const LAST: usize = 10;
 
 /// After so long a silence, what follows is something else.
 const GAP: Duration = Duration::from_secs(1);
@@ -81,8 +81,11 @@ impl Incident {
 
     fn push(&mut self, line: &str) {
         self.heard = Instant::now();
-        if std::mem::take(&mut self.unfinished) {
-            let _ = self.last.pop().or_else(|| self.first.pop());
+        if std::mem::take(&mut self.unfinished)
+            && let Some(beginning) = self.last.pop().or_else(|| self.first.pop())
+            && message(&beginning) == self.headline
+        {
+            self.headline = message(line);
         }
         if self.first.len() < FIRST {
             self.first.push(line.to_owned());
@@ -155,6 +158,7 @@ mod tests {
         incident.follow("Kernel panic - not syncing: x");
         incident.follow("Call Trace:");
         assert_eq!(incident.text(), "Kernel panic - not syncing: x\nCall Trace:");
+        assert_eq!(incident.headline, "Kernel panic - not syncing: x");
     }
 
     #[test]
@@ -165,7 +169,7 @@ mod tests {
         }
         let text = incident.text();
         assert!(text.starts_with("BUG: x\nline 0\n") && text.ends_with("\nline 499"));
-        assert!(text.contains("[… 421 lines]"), "{text}");
+        assert!(text.contains("[… 451 lines]"), "{text}");
         assert_eq!(text.lines().count(), FIRST + LAST + 1);
     }
 }

@@ -78,6 +78,7 @@ impl Trouble {
 /// The watch over one guest.
 pub(crate) struct GuestWatch {
     terms: Terms,
+    since: Instant,
     /// Readable when an event has come that the machine's watcher must look at.
     news: OwnedFd,
     state: Mutex<State>,
@@ -97,8 +98,12 @@ struct State {
     resets: Resets,
     /// The host has pressed the power button.
     powerdown: bool,
-    /// What an event told of: due at once.
-    death: Option<(DeathKind, Reason)>,
+    /// QEMU has said that it shuts down.
+    shutdown: bool,
+    /// How many events have come of each kind.
+    events: [u64; 4],
+    /// What an event told of, and which of its kind: due at once.
+    death: Option<(DeathKind, u64, Reason)>,
     told: bool,
 }
 
@@ -116,6 +121,7 @@ impl GuestWatch {
     pub(crate) fn new(terms: Terms) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             terms,
+            since: Instant::now(),
             news: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -193,6 +199,11 @@ impl GuestWatch {
     pub(crate) fn event(&self, event: &Event, progress: u64) {
         let by_guest = event.data["guest"] == true;
         let mut state = self.state();
+        // QEMU's action on a panic is `poweroff` where it shuts down next.
+        state.shutdown |= event.name == "SHUTDOWN" || event.data["action"] == "poweroff";
+        if let Some(kind) = DeathKind::of_event(&event.name) {
+            state.events[kind as usize] += 1;
+        }
         let death = match event.name.as_str() {
             "POWERDOWN" => {
                 state.powerdown = true;
@@ -218,8 +229,9 @@ impl GuestWatch {
             "WATCHDOG" if event.data["action"] == "pause" => Some((DeathKind::Stop, Reason::Watchdog)),
             _ => None,
         };
-        if let Some(death) = death {
-            state.death.get_or_insert(death);
+        if let Some((kind, reason)) = death {
+            let number = state.events[kind as usize];
+            state.death.get_or_insert((kind, number, reason));
             self.changed.notify_all();
             drop(state);
             // It refuses a write only when it is readable anyway.
@@ -258,9 +270,10 @@ impl GuestWatch {
         let death = if spoken {
             state.spoken_death()
         } else {
-            let (kind, reason) = state.death?;
+            let (kind, event, reason) = state.death?;
             Death {
                 kind,
+                event,
                 reason: state.unspoken(reason, &words()),
                 output: words(),
             }
@@ -284,7 +297,16 @@ impl GuestWatch {
         self.terms.expect_panic
     }
 
-    #[cfg(test)]
+    /// Whether QEMU has said that it shuts down: mostly, it is gone the next moment.
+    pub(crate) fn saw_shutdown(&self) -> bool {
+        self.state().shutdown
+    }
+
+    /// When its machine was about to be launched.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
     /// How often the guest has reset itself.
     pub(crate) fn resets(&self) -> u32 {
         self.state().resets.count
@@ -372,8 +394,14 @@ impl State {
             Some(incident) if incident.severity == Severity::Stop => DeathKind::Stop,
             _ => DeathKind::Panic,
         };
+        // The console tells of a panic before the panic device does.
+        let event = match self.death {
+            Some((told, event, _)) if told == kind => event,
+            _ => self.events[kind as usize] + 1,
+        };
         Death {
             kind,
+            event,
             reason: worst.map(summary).unwrap_or_default(),
             output: worst.map(Incident::text).unwrap_or_default(),
         }
@@ -390,19 +418,17 @@ impl State {
                 self.panic_event.as_deref().unwrap_or_default()
             ),
             Reason::PoweredOff => "the guest powered off".to_owned(),
-            Reason::Reset if rebooted => "the guest rebooted, which ends this machine".to_owned(),
-            Reason::Reset => {
-                "the guest reset itself without a word, as a triple fault does, which ends this machine"
-                    .to_owned()
+            Reason::Reset if rebooted => "the guest rebooted".to_owned(),
+            Reason::Reset => "the guest reset itself without a word (as a triple fault does)".to_owned(),
+            Reason::ResetLoop if rebooted => {
+                format!(
+                    "the guest reboots again and again, {} times in a row",
+                    self.resets.in_a_row()
+                )
             }
             Reason::ResetLoop => format!(
-                "the guest resets itself again and again, {} times in a row: {}",
-                self.resets.in_a_row(),
-                if rebooted {
-                    "it reboots in a loop"
-                } else {
-                    "without a word, as a triple fault does"
-                }
+                "the guest resets itself again and again, {} times in a row without a word (as a triple fault does)",
+                self.resets.in_a_row()
             ),
             Reason::Watchdog => "the guest was paused by its watchdog".to_owned(),
         }
@@ -582,7 +608,9 @@ mod tests {
             .unwrap();
         assert_eq!(death.kind, DeathKind::ResetLoop);
         assert!(
-            death.reason.ends_with("3 times in a row: it reboots in a loop"),
+            death
+                .reason
+                .ends_with("reboots again and again, 3 times in a row"),
             "{}",
             death.reason
         );

@@ -55,8 +55,21 @@ impl TimedOut {
         }
     }
 
-    /// One sentence for the report, with what the body was waiting for, as far as it waited for a machine.
+    /// One sentence for the report: what the body was waiting for and, where there is one machine only, what was seen
+    /// of it.
     pub(super) fn cause(&self) -> String {
+        match self.machines.as_slice() {
+            [
+                MachineReport {
+                    verdict: Some(seen), ..
+                },
+            ] => format!("{}; {seen}", self.wait()),
+            _ => self.wait(),
+        }
+    }
+
+    /// What the body was waiting for, as far as it waited for a machine.
+    pub(super) fn wait(&self) -> String {
         let limit = match &self.doing {
             Some(doing) => format!("{} of {doing}", seconds(self.limit)),
             None => seconds(self.limit),

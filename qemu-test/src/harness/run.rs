@@ -218,6 +218,7 @@ impl Running {
             body_failed,
             timed_out: timed_out.as_ref(),
             machines: &inners,
+            evidence: evidence.as_deref().unwrap_or_default(),
             others,
         }
         .judge()

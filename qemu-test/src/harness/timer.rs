@@ -179,7 +179,7 @@ fn watch(context: &Arc<Context>, clock: &Clock) {
     let TestPath { test, .. } = &context.path;
     let cause = format!(
         "{}, and has not returned {} later: this ends the whole test process",
-        timed_out.cause(),
+        timed_out.wait(),
         seconds(LAST_CALL)
     );
     let (retired, troubles) = context.take_retired();

@@ -4,6 +4,7 @@
 use super::context::TimedOut;
 use super::outcome::Outcome;
 use crate::machine::Inner;
+use crate::report::MachineReport;
 
 /// What is wrong with a test.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ pub(super) struct Facts<'a> {
     pub(super) body_failed: bool,
     pub(super) timed_out: Option<&'a TimedOut>,
     pub(super) machines: &'a [&'a Inner],
+    /// What was seen of them when the body had failed, or its time was over.
+    pub(super) evidence: &'a [MachineReport],
     /// Of machines that ended during the test.
     pub(super) others: Vec<String>,
 }
@@ -47,6 +50,17 @@ impl Facts<'_> {
                     body_told |= fate.is_told_by(message);
                     verdict.add(self.of(machine, fate.told_by(message)));
                 }
+            }
+        }
+        // A QEMU that hangs explains every wait that nothing came of.
+        let hanging = |report: &&MachineReport| report.threads.is_some() && self.timed_out.is_none();
+        for report in self.evidence.iter().filter(hanging) {
+            let machine = self
+                .machines
+                .iter()
+                .find(|machine| machine.parts.dir == report.dir);
+            if let (Some(machine), Some(seen)) = (machine, &report.verdict) {
+                verdict.add(self.of(machine, seen.clone()));
             }
         }
         if let Some(timeout) = self.timed_out {

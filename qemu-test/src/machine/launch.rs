@@ -16,9 +16,11 @@ use super::arguments::{self, Connections, Endpoint, FIRST_FD};
 use super::builder::{MachineBuilder, Monitor};
 use super::consoles;
 use super::extras::Extras;
+use super::fate::{self, Fate};
 use super::home::Home;
 use super::inner::Inner;
 use super::log::Log;
+use super::memory_killer;
 use super::parts::{Parts, ShortDir};
 use super::share;
 use super::watch::Watcher;
@@ -155,6 +157,7 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
     };
     let spawned = Process::spawn(spec);
     // From here on QEMU loads, on another processor as a rule: what can wait until now costs nothing.
+    let memory_kills = memory_killer::kills();
     write_script(
         dir,
         &arguments::script(
@@ -214,6 +217,7 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
         command_timeout: builder.command_timeout,
         notes: extras.notes,
         _kept: extras.kept,
+        memory_kills,
     };
     let watcher = Watcher::start(&parts).map_err(io("starting the machine's watcher"))?;
     match open_monitor(ours.monitor, &mut parts, &watcher) {
@@ -415,11 +419,14 @@ impl Failure {
         let mut reason = match ended {
             Some(status) => {
                 let words = complaint(&log).map(|line| format!(": `{line}`"));
-                format!(
-                    "QEMU {} before its monitor answered{}",
-                    exit::describe(status),
-                    words.unwrap_or_default()
-                )
+                let words = words.unwrap_or_default();
+                let how = exit::describe(status);
+                let end = format!("QEMU {how} before its monitor answered{words}");
+                if fate::refused_its_arguments(status, &parts.command_line, &log) {
+                    format!("QEMU refused its arguments, and {how}{words}")
+                } else {
+                    Fate::of_signal(status, parts.memory_kills).map_or(end.clone(), |fate| fate.told_by(&end))
+                }
             }
             None => error.to_string(),
         };

@@ -11,6 +11,7 @@ mod home;
 mod inner;
 mod launch;
 mod log;
+mod memory_killer;
 mod parts;
 mod screen;
 mod share;

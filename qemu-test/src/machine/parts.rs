@@ -40,6 +40,8 @@ pub(crate) struct Parts {
     pub(crate) command_timeout: Duration,
     /// Where it comes from, for the report.
     pub(crate) notes: Vec<String>,
+    /// What the host's memory killer had done before the launch.
+    pub(crate) memory_kills: Option<u64>,
     /// Held for as long as it is there.
     pub(super) _kept: Vec<File>,
 }

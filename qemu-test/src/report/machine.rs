@@ -1,18 +1,12 @@
 //! What there is to say of one machine: collected while it lives, completed when it has ended.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::CommandLine;
 use crate::console::Console;
-use crate::deadline::Deadline;
 use crate::error::LaunchError;
-use crate::interrupt::Wait;
+use crate::evidence::Evidence;
 use crate::machine::{CONSOLE, Inner};
-use crate::qmp::Command;
-
-/// How long one question to a machine may take: a QEMU that hangs must not hang the report.
-const QUESTION: Duration = Duration::from_secs(2);
 
 /// How many lines of the console are kept.
 const CONSOLE_LINES: usize = 25;
@@ -32,6 +26,12 @@ pub(crate) struct MachineReport {
     pub(crate) name: String,
     /// `running`, `paused`, `exited with status 1, by itself`.
     pub(crate) standing: String,
+    /// What its guest does, or QEMU where that hangs, in one line.
+    pub(crate) verdict: Option<String>,
+    /// QEMU's threads, where QEMU hangs.
+    pub(crate) threads: Option<String>,
+    /// A picture of its screen.
+    pub(crate) screen: Option<PathBuf>,
     /// How it ended, where that is not how it stood.
     pub(crate) end: Option<String>,
     /// What it runs on and why, where the test asked for something.
@@ -53,18 +53,34 @@ pub(crate) struct MachineReport {
 impl MachineReport {
     pub(crate) fn of(machine: &Inner, depth: Depth) -> Self {
         let parts = &machine.parts;
-        let mut standing = machine.standing();
-        if machine.ending().is_none() && machine.exit_status().is_none() && depth == Depth::Full {
-            standing = run_state(machine);
-        }
+        // The test's own exchanges, before those of the evidence follow.
+        let exchanges = parts.transcript.to_string();
+        let lives = machine.ending().is_none() && machine.exit_status().is_none();
+        let evidence = if lives && depth == Depth::Full {
+            Evidence::collect(machine)
+        } else {
+            None
+        };
+        let (standing, verdict, threads, screen) = match evidence {
+            Some(evidence) => (
+                evidence.state,
+                evidence.verdict,
+                evidence.threads,
+                evidence.screen,
+            ),
+            None => (machine.standing(), None, None, None),
+        };
         Self {
             name: parts.name.clone(),
             standing,
+            verdict,
+            threads,
+            screen,
             end: None,
             accel: parts.accel.as_ref().map(ToString::to_string),
             notes: parts.notes.clone(),
             command_line: parts.command_line.clone(),
-            exchanges: parts.transcript.to_string(),
+            exchanges,
             consoles: parts.consoles.iter().map(console).collect(),
             guest: guest_words(machine),
             log: machine.log_tail(),
@@ -78,6 +94,9 @@ impl MachineReport {
         Self {
             name: error.machine.clone(),
             standing: "did not launch".to_owned(),
+            verdict: None,
+            threads: None,
+            screen: None,
             end: None,
             accel: None,
             notes: Vec::new(),
@@ -116,26 +135,4 @@ fn guest_words(machine: &Inner) -> Vec<(String, String)> {
         .filter(|trouble| !trouble.words.is_empty())
         .map(|trouble| (trouble.summary, trouble.words))
         .collect()
-}
-
-/// What QEMU says of its own run state.
-fn run_state(machine: &Inner) -> String {
-    let wait = Wait::new(Deadline::exactly(QUESTION), None);
-    let status = machine
-        .client
-        .execute(&Command::new("query-status"), &[], wait)
-        .and_then(|reply| reply.into_result());
-    match status {
-        Ok(status) => status["status"]
-            .as_str()
-            .unwrap_or("in an unknown state")
-            .to_owned(),
-        Err(error) => {
-            let error = error.to_string();
-            format!(
-                "but its monitor does not answer: {}",
-                error.lines().next().unwrap_or_default()
-            )
-        }
-    }
 }

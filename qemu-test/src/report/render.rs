@@ -42,7 +42,7 @@ pub(crate) fn machine(machine: &MachineReport) -> String {
 
 /// The cause behind the test's name: "panicked: …" follows as it is, an error's message behind a colon.
 fn as_predicate(cause: &str) -> String {
-    const PREDICATES: &[&str] = &["panicked", "timed out", "did not", "was "];
+    const PREDICATES: &[&str] = &["panicked", "timed out after ", "did not", "was "];
     if PREDICATES.iter().any(|predicate| cause.starts_with(predicate)) {
         cause.to_owned()
     } else {
@@ -57,6 +57,9 @@ fn render_machine(out: &mut String, machine: &MachineReport) {
         harmless(&machine.name),
         harmless(&machine.standing)
     );
+    if let Some(verdict) = &machine.verdict {
+        let _ = writeln!(out, "    seen     {}", harmless(verdict));
+    }
     if let Some(end) = &machine.end {
         let _ = writeln!(out, "    then     {}", harmless(end));
     }
@@ -82,6 +85,12 @@ fn render_machine(out: &mut String, machine: &MachineReport) {
             shell_quoted(machine.dir.join("command.sh").as_os_str())
         );
     }
+    if let Some(screen) = &machine.screen {
+        let _ = writeln!(out, "    screen   {}", screen.display());
+    }
+    if let Some(threads) = &machine.threads {
+        block(out, "QEMU's threads", threads, usize::MAX);
+    }
     for (what, words) in &machine.guest {
         block(out, &harmless(what), words, usize::MAX);
     }
@@ -89,7 +98,13 @@ fn render_machine(out: &mut String, machine: &MachineReport) {
         block(out, "last QMP exchanges", &machine.exchanges, usize::MAX);
     }
     for (heading, tail) in &machine.consoles {
-        block(out, heading, tail, usize::MAX);
+        let last = |text: &str| text.trim_end().lines().next_back().map(str::to_owned);
+        let quoted = machine.guest.iter().any(|(_, words)| last(words) == last(tail));
+        if quoted && !tail.trim().is_empty() {
+            let _ = writeln!(out, "    {heading}: ends with the guest's words above");
+        } else {
+            block(out, heading, tail, usize::MAX);
+        }
     }
     block(out, "QEMU log", &machine.log, LOG_LINES);
 }
@@ -121,6 +136,9 @@ mod tests {
         MachineReport {
             name: "vm".into(),
             standing: "paused".into(),
+            verdict: Some("the guest has been silent for 9 s".into()),
+            threads: None,
+            screen: Some("/d/vm/screen.png".into()),
             end: Some("exited with status 0 (quit: 4 ms)".into()),
             accel: Some("tcg: `accel = tcg`".into()),
             notes: vec!["a copy".into()],
@@ -168,8 +186,9 @@ mod tests {
         let text = render(&report("panicked: no"), Path::new("/d"));
         for part in [
             "  also: x\n  more\n",
-            "  machine `vm`  paused\n    then     exited with status 0 (quit: 4 ms)\n    from     a copy\n",
+            "  machine `vm`  paused\n    seen     the guest has been silent for 9 s\n    then     exited with status 0 (quit: 4 ms)\n    from     a copy\n",
             "    accel    tcg: `accel = tcg`\n    command  qemu -S\n    again    sh /d/vm/command.sh\n",
+            "    screen   /d/vm/screen.png\n",
             "    the guest panicked: x\n      Kernel panic: x\n      Call Trace:\n",
             "    last QMP exchanges\n      12:00:00.000 -> {}\n",
             "    console: empty\n",

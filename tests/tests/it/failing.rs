@@ -6,6 +6,7 @@ use std::time::Duration;
 use qemu_test::{Machine, MachineBuilder, qemu_test, qmp};
 
 use crate::bare_metal::{Then, guest};
+use crate::guests;
 use rustix::process::{Pid, Signal, kill_process};
 
 fn none() -> MachineBuilder {
@@ -168,3 +169,38 @@ fn the_expected_panic_of_the_guest_does_not_come(_vm: &Machine) {}
 #[qemu_test(console, allow_console_line = "Oops: (")]
 #[ignore = "fails on purpose: run by report.rs"]
 fn allows_what_is_no_regular_expression(_vm: &Machine) {}
+
+#[qemu_test(machine = guest("", Then::Halt), args = ["-device", "VGA", "-S", "-smp", "3"])]
+#[ignore = "fails on purpose: run by report.rs"]
+fn panics_before_the_guest_is_started(_vm: &Machine) {
+    panic!("too early");
+}
+
+#[qemu_test(machine = guests::aarch64("console=ttyAMA0 quiet"), console)]
+#[ignore = "fails on purpose: run by report.rs"]
+fn panics_with_an_idle_guest_of_another_architecture(vm: &Machine) {
+    vm.console().wait_for(guests::PROMPT, guests::LONG).unwrap();
+    panic!("for no reason");
+}
+
+#[qemu_test(machine = guest("x", Then::Halt), args = ["-smp", "2"], timeout = "5s")]
+#[ignore = "fails on purpose: run by report.rs"]
+fn is_stopped_until_the_time_is_over(vm: &Machine) -> qemu_test::Result<()> {
+    vm.console().wait_for("x", Duration::from_secs(60))?;
+    kill(vm, Signal::STOP);
+    vm.wait_event(qmp!(SHUTDOWN), Duration::from_secs(60))?;
+    Ok(())
+}
+
+/// QEMU in a control group of memory that its guest's memory does not fit into.
+#[qemu_test(
+    machine = guest("", Then::Halt),
+    args = ["-m", "512"],
+    qtest,
+    wrapper = ["sh", "-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"", &std::env::var("QEMU_TEST_CGROUP").unwrap()]
+)]
+#[ignore = "fails on purpose: run by report.rs"]
+fn needs_more_memory_than_there_is(vm: &Machine) -> qemu_test::Result<()> {
+    vm.qtest().memset(0x10_0000, 400 << 20, 1)?;
+    Ok(())
+}

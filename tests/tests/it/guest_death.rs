@@ -70,14 +70,14 @@ fn a_triple_fault_ends_a_wait_whether_or_not_it_ends_the_machine() {
     assert!(
         error
             .reason
-            .starts_with("the guest reset itself without a word, as a triple fault does"),
+            .starts_with("the guest reset itself without a word (as a triple fault does)"),
         "{error}"
     );
     let error = death(guest("x\r\n", Then::TripleFault));
     assert!(
         error
             .reason
-            .starts_with("the guest resets itself again and again, 3 times in a row: without a word"),
+            .starts_with("the guest resets itself again and again, 3 times in a row without a word"),
         "{error}"
     );
 }
@@ -86,7 +86,9 @@ fn a_triple_fault_ends_a_wait_whether_or_not_it_ends_the_machine() {
 fn a_loop_of_reboots_is_told_from_one_of_triple_faults() {
     let error = death(guest("[    2.0] reboot: Restarting system\r\n", Then::Reset));
     assert!(
-        error.reason.ends_with("3 times in a row: it reboots in a loop"),
+        error
+            .reason
+            .ends_with("the guest reboots again and again, 3 times in a row"),
         "{error}"
     );
 }

@@ -22,6 +22,28 @@ pub(crate) fn linux(append: &str) -> MachineBuilder {
         .arg(guest::initramfs())
 }
 
+/// The small Linux guest on Arm's machine `virt`, with two processors.
+pub(crate) fn aarch64(append: &str) -> MachineBuilder {
+    Machine::builder()
+        .arch("aarch64")
+        .args([
+            "-machine",
+            "virt",
+            "-cpu",
+            "cortex-a72",
+            "-smp",
+            "2",
+            "-m",
+            "256",
+            "-append",
+            append,
+        ])
+        .arg("-kernel")
+        .arg(guest::aarch64::kernel())
+        .arg("-initrd")
+        .arg(guest::aarch64::initramfs())
+}
+
 /// A boot sector that hides the cursor, which blinks, says `>` on the serial port, and then each key that is pressed on the keyboard, on the serial port
 /// and on the screen: its character, or its scan code where it has none.
 #[rustfmt::skip]

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 /// What one failing test left behind.
-struct Failure {
+pub(crate) struct Failure {
     output: String,
     status: Option<i32>,
     artifacts: tempfile::TempDir,
@@ -13,13 +13,28 @@ struct Failure {
 
 impl Failure {
     /// Runs `failing::<test>` alone, as libtest does.
-    fn of(test: &str) -> Self {
+    pub(crate) fn of(test: &str) -> Self {
+        Self::of_test(&format!("failing::{test}"))
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn with_env(test: &str, environment: &[(&str, &Path)]) -> Self {
+        Self::run(&format!("failing::{test}"), environment)
+    }
+
+    /// Runs `test` alone.
+    pub(crate) fn of_test(test: &str) -> Self {
+        Self::run(test, &[])
+    }
+
+    fn run(test: &str, environment: &[(&str, &Path)]) -> Self {
         let artifacts = tempfile::tempdir().unwrap();
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", &format!("failing::{test}")])
+            .args(["--ignored", "--exact", test])
             .env("QEMU_TEST_DIR", artifacts.path())
             .env_remove("QEMU_TEST_KEEP")
             .env_remove("RUST_BACKTRACE")
+            .envs(environment.iter().copied())
             .output()
             .unwrap();
         let Output {
@@ -41,8 +56,18 @@ impl Failure {
         failure
     }
 
+    /// All that the test runner printed.
+    pub(crate) fn output(&self) -> &str {
+        &self.output
+    }
+
+    /// The root of the artifacts.
+    pub(crate) fn artifacts(&self) -> &Path {
+        self.artifacts.path()
+    }
+
     /// The report, from its first line to its last.
-    fn report(&self) -> &str {
+    pub(crate) fn report(&self) -> &str {
         let start = self
             .output
             .find("──── qemu-test")
@@ -57,12 +82,12 @@ impl Failure {
         &report[..report.find("\n────\n").expect("the report has an end")]
     }
 
-    fn first_line(&self) -> &str {
+    pub(crate) fn first_line(&self) -> &str {
         self.report().lines().next().unwrap_or_default()
     }
 
     #[track_caller]
-    fn says(&self, parts: &[&str]) {
+    pub(crate) fn says(&self, parts: &[&str]) {
         for part in parts {
             assert!(
                 self.report().contains(part),
@@ -73,7 +98,7 @@ impl Failure {
     }
 
     /// The folder that the report names.
-    fn files(&self) -> PathBuf {
+    pub(crate) fn files(&self) -> PathBuf {
         let line = self
             .report()
             .lines()
@@ -146,11 +171,9 @@ fn a_failing_exit_code_is_a_failure() {
 #[test]
 fn a_launch_that_fails_is_reported_with_log_and_command_line() {
     let failure = Failure::of("does_not_launch");
-    assert!(
-        failure
-            .output
-            .contains("Error: machine `vm` did not launch: QEMU exited with status 1")
-    );
+    assert!(failure.output.contains(
+        "Error: machine `vm` did not launch: QEMU refused its arguments, and exited with status 1"
+    ));
     failure.says(&[
         "`failing::does_not_launch`",
         "-no-such-option: invalid option",
