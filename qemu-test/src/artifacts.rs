@@ -166,7 +166,8 @@ impl RunDir {
 
     /// Removes the folder, and those above it that are empty then.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.path) {
+        // An empty one goes even where this process has no descriptor left to look into it.
+        match fs::remove_dir(&self.path).or_else(|_| fs::remove_dir_all(&self.path)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }

@@ -87,8 +87,8 @@ impl EndedWaits {
     }
 
     fn note(&self, attempt: &Attempt) {
-        // What began later was not waited for when the limit passed.
-        if attempt.lasted < self.passed.elapsed() {
+        // What began later was not waited for when the limit passed; and who has no name for it asks for another.
+        if attempt.lasted < self.passed.elapsed() || attempt.doing.is_empty() {
             return;
         }
         let mut waits = self.waits.lock().unwrap_or_else(|e| e.into_inner());

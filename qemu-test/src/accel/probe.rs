@@ -11,7 +11,7 @@ use crate::command_line::escaped;
 use crate::deadline::Deadline;
 use crate::error::seconds;
 use crate::exit;
-use crate::process::{Process, Spec};
+use crate::process::{Process, Scratch, Spec};
 
 /// How long the guest may take under TCG: it takes a tenth of a second on an idle host.
 const TCG_LIMIT: Duration = Duration::from_secs(20);
@@ -130,7 +130,9 @@ impl<'p> Trial<'p> {
             cwd: None,
             output: File::create(&log)?.into(),
             fds: Vec::new(),
-            scratch: std::path::absolute(self.folder.path()).ok(),
+            scratch: std::path::absolute(self.folder.path())
+                .ok()
+                .map(|path| Scratch { path, made: true }),
         })?;
         let status = process.wait(deadline);
         let time = began.elapsed();

@@ -31,7 +31,8 @@ pub(super) struct Intake {
     /// The beginning of a line whose end has not come.
     line: String,
     on_line: Option<LineHook>,
-    file_failed: bool,
+    /// The first error in writing the file.
+    file_failure: Option<String>,
 }
 
 impl Intake {
@@ -42,17 +43,18 @@ impl Intake {
             text: String::new(),
             line: String::new(),
             on_line: None,
-            file_failed: false,
+            file_failure: None,
         }
     }
 
     fn take(&mut self, shared: &Shared, count: usize) {
         let bytes = &self.buffer[..count];
         if let Err(error) = (&shared.file).write_all(bytes)
-            && !std::mem::replace(&mut self.file_failed, true)
+            && self.file_failure.is_none()
         {
             // Once: a full disk would be told with every read.
             log::error!("writing a console's output to its file: {error}");
+            self.file_failure = Some(error.to_string());
         }
         self.text.clear();
         self.cleaner.clean(bytes, &mut self.text);
@@ -109,6 +111,11 @@ impl Console {
     /// [`feed`](Self::feed); all else is allowed.
     pub(crate) fn on_line(&self, hook: impl Fn(&str, bool) + Send + Sync + 'static) {
         lock(&self.shared.intake).on_line = Some(Box::new(hook));
+    }
+
+    /// Why the file is not whole, where it is not.
+    pub(crate) fn file_failure(&self) -> Option<String> {
+        lock(&self.shared.intake).file_failure.clone()
     }
 
     /// Takes in what has come, without blocking. False at the end of the console: nothing will come any more.

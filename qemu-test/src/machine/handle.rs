@@ -350,8 +350,8 @@ impl Machine {
         self.inner.client.send_fd(name, fd)
     }
 
-    /// A path for a socket, in the machine's own short folder that is removed with it. In an argument, `{dir}` is
-    /// that folder.
+    /// A path for a socket, in the machine's own short folder. In an argument, `{dir}` is that folder. It is removed
+    /// when QEMU has ended and left nothing in it, with the machine otherwise.
     ///
     /// A name that makes the path longer than a socket's may be (107 bytes, `unix(7)`) is shortened by whoever binds
     /// it, not here.

@@ -126,10 +126,13 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
     if let Some(choice) = &accel {
         log::info!("machine `{name}` runs on {choice}");
     }
-    let sockets = ShortDir::create()?;
+    let mut sockets = ShortDir::choose();
+    if !builder.shares.is_empty() {
+        sockets.make()?;
+    }
     share::archive(&builder.shares, sockets.path())?;
     let mut theirs = TheirEnds::default();
-    let (ours, connections) = connect(builder, sockets.path(), &mut theirs)?;
+    let (ours, connections) = connect(builder, &mut sockets, &mut theirs)?;
     let mut command_line =
         arguments::command_line(builder, &program, sockets.path(), accel.as_ref(), &connections);
     command_line.extend(extras.arguments);
@@ -153,7 +156,7 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
             .map_err(io("duplicating the descriptor of qemu.log"))?
             .into(),
         fds: theirs.0,
-        scratch: Some(sockets.path().to_owned()),
+        scratch: Some(sockets.scratch()),
     };
     let spawned = Process::spawn(spec);
     // From here on QEMU loads, on another processor as a rule: what can wait until now costs nothing.
@@ -254,7 +257,7 @@ pub(crate) fn configuration(builder: &MachineBuilder) -> Option<(PathBuf, Vec<Os
 /// Opens every connection of the machine to be.
 fn connect(
     builder: &MachineBuilder,
-    sockets: &Path,
+    sockets: &mut ShortDir,
     theirs: &mut TheirEnds,
 ) -> Result<(OurEnds, Connections)> {
     let (monitor, endpoint) = match &builder.monitor {
@@ -265,7 +268,10 @@ fn connect(
         Monitor::Unix(path) => {
             // The same placeholder as in arguments: the natural place for a socket is the machine's own folder.
             let path = match path.strip_prefix("{dir}") {
-                Ok(name) => sockets.join(name),
+                Ok(name) => {
+                    sockets.make()?;
+                    sockets.path().join(name)
+                }
                 Err(_) => std::path::absolute(path)?,
             };
             let listener = Listener::bind(Address::Unix(path.clone()))?;
@@ -442,6 +448,8 @@ impl Failure {
     }
 
     fn told(&self, error: LaunchError) -> Error {
+        // An empty one helps nobody; and where no descriptor is left, this is the way to remove it.
+        let _ = fs::remove_dir(&self.dir);
         self.home.launch_failed(&error, &self.dir);
         Error::Launch(Box::new(error))
     }

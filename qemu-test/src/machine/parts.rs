@@ -1,7 +1,9 @@
 //! What a machine is made of: everything but its monitor and the thread that watches it, which need all this.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::guest::GuestWatch;
 use crate::interrupt::Interrupt;
-use crate::process::Process;
+use crate::process::{Process, Scratch};
 use crate::qmp::Transcript;
 use crate::qtest::Qtest;
 
@@ -48,10 +50,14 @@ pub(crate) struct Parts {
 
 /// The machine's own folder for sockets: short, because a socket's path may have 107 bytes.
 #[derive(Debug)]
-pub(crate) struct ShortDir(tempfile::TempDir);
+pub(crate) struct ShortDir {
+    path: PathBuf,
+    made: bool,
+}
 
 impl ShortDir {
-    pub(super) fn create() -> Result<Self> {
+    /// Chooses a name that nobody has. The folder is made with the process that it is for.
+    pub(super) fn choose() -> Self {
         const LONGEST: usize = 40;
         let folder = std::env::temp_dir();
         let folder = std::path::absolute(&folder).unwrap_or(folder);
@@ -60,19 +66,54 @@ impl ShortDir {
         } else {
             folder
         };
-        let made = tempfile::Builder::new()
-            .prefix("qemu-test-")
-            .rand_bytes(8)
-            .tempdir_in(&folder);
-        made.map(Self).map_err(|e| {
-            Error::io(
-                format!("creating a folder for sockets in {}", folder.display()),
-                e,
-            )
-        })
+        // Each of these states has a key of its own, which no other process can guess.
+        let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+        Self {
+            path: folder.join(format!("qemu-test-{:010x}", random >> 24)),
+            made: false,
+        }
+    }
+
+    /// Makes the folder now: for a socket that must be there before the process is.
+    pub(super) fn make(&mut self) -> Result<()> {
+        if self.made {
+            return Ok(());
+        }
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&self.path)
+            .map_err(|e| {
+                Error::io(
+                    format!("creating {}, a folder for sockets", self.path.display()),
+                    e,
+                )
+            })?;
+        self.made = true;
+        Ok(())
+    }
+
+    pub(super) fn scratch(&self) -> Scratch {
+        Scratch {
+            path: self.path.clone(),
+            made: self.made,
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        &self.path
+    }
+}
+
+impl Drop for ShortDir {
+    fn drop(&mut self) {
+        // It is gone already where nothing was in it. An empty one goes even where this process has no descriptor left
+        // to look into it.
+        let removed = fs::remove_dir(&self.path).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => fs::remove_dir_all(&self.path),
+        });
+        if let Err(error) = removed {
+            log::warn!("cannot remove {}: {error}", self.path.display());
+        }
     }
 }

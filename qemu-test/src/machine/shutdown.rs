@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use super::ending::{Ending, How, Step};
 use super::inner::Inner;
 use crate::deadline::{Deadline, scaled};
-use crate::error::seconds;
+use crate::error::{Error, seconds};
 use crate::interrupt::Wait;
 
 /// How long QEMU may take to end after `quit`. It flushes disks meanwhile; sanitizers look for leaks.
@@ -18,8 +18,6 @@ const TERMINATE: Duration = Duration::from_secs(3);
 const KILL: Duration = Duration::from_secs(5);
 /// How long the rest of the tree may take to be gone.
 const SWEEP: Duration = Duration::from_secs(5);
-/// How long `quit` may take to be written: QEMU does not read while its main loop is blocked.
-const WRITE: Duration = Duration::from_secs(2);
 /// A bound where `QEMU_TEST_TIMEOUT_SCALE=0` lifts all limits: a clean-up without one could last for ever.
 const LIFTED: Duration = Duration::from_secs(3600);
 
@@ -60,11 +58,13 @@ impl Inner {
             Step::Terminate => ("SIGTERM", TERMINATE),
             Step::Kill => ("SIGKILL", KILL),
         };
+        // One deadline for the request and for what comes of it: QEMU reads nothing while its main loop is blocked.
+        let deadline = bounded(limit);
         let done = match step {
-            Step::Quit => self
-                .client
-                .quit(Wait::new(bounded(WRITE), None))
-                .map_err(|e| e.to_string()),
+            Step::Quit => match self.client.quit(Wait::new(deadline, None)) {
+                Err(Error::Timeout(_)) | Ok(()) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            },
             Step::Terminate => self.terminate().map_err(|e| e.to_string()),
             Step::Kill => {
                 self.parts.process.kill();
@@ -82,7 +82,6 @@ impl Inner {
                 return;
             }
         }
-        let deadline = bounded(limit);
         if let Some(status) = self.parts.process.wait(deadline)
             && self.watcher.qemu_is_gone(deadline)
         {

@@ -57,6 +57,7 @@ pub(super) enum Step {
     Fork,
     Descriptors,
     Folder,
+    Scratch,
     Exec,
 }
 
@@ -78,7 +79,13 @@ impl Failure {
 
     pub(super) fn decode(bytes: [u8; Self::LENGTH]) -> Self {
         let [a, b, c, d, e, f, g, h] = bytes;
-        let steps = [Step::Guardian, Step::Fork, Step::Descriptors, Step::Folder];
+        let steps = [
+            Step::Guardian,
+            Step::Fork,
+            Step::Descriptors,
+            Step::Folder,
+            Step::Scratch,
+        ];
         let step = i32::from_ne_bytes([a, b, c, d]);
         Self {
             step: steps
@@ -133,8 +140,11 @@ fn guard(plan: &mut Plan, lines: &mut Lines) -> ! {
         report(lines, Failure { step, errno });
     }
     let orphaned = watch(lines, &child_ended, program, settled.is_err());
-    if orphaned && let Some(folder) = &plan.scratch {
-        scratch::remove(folder);
+    match &plan.scratch {
+        Some(folder) if orphaned => scratch::remove(folder),
+        // The test process may be killed between now and the moment when it would do so.
+        Some(folder) => scratch::remove_if_empty(folder),
+        None => {}
     }
     sys::exit_now(0)
 }
@@ -154,12 +164,22 @@ fn begin(plan: &mut Plan, lines: &mut Lines) -> std::result::Result<(OwnedFd, Pi
         .descriptor()
         .map_err(at(Step::Guardian))?;
 
+    if plan.makes_scratch
+        && let Some(folder) = &plan.scratch
+    {
+        scratch::make(folder).map_err(at(Step::Scratch))?;
+    }
     let guardian = getpid();
     // SAFETY: the copy goes to `become_program`, which makes system calls only and never returns.
     match unsafe { sys::fork() } {
         Ok(None) => become_program(plan, lines, guardian),
         Ok(Some(program)) => Ok((child_ended, program)),
-        Err(errno) => Err(at(Step::Fork)(errno)),
+        Err(errno) => {
+            if let Some(folder) = &plan.scratch {
+                scratch::remove_if_empty(folder);
+            }
+            Err(at(Step::Fork)(errno))
+        }
     }
 }
 

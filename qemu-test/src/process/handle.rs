@@ -89,6 +89,7 @@ impl From<Failure> for io::Error {
             Step::Fork => "fork the process",
             Step::Descriptors => "give the process its descriptors",
             Step::Folder => "enter the working directory",
+            Step::Scratch => "make the folder for sockets",
         };
         while_doing(doing)(errno)
     }
@@ -104,7 +105,7 @@ pub(super) fn start(spec: Spec) -> io::Result<(Arc<Guardian>, Pid, OwnedFd)> {
     }
     let null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(while_doing("open `/dev/null`"))?;
-    let scratch = spec.scratch.clone();
+    let scratch = spec.scratch.as_ref().map(|scratch| scratch.path.clone());
     let mut plan = Plan::new(spec, null)?;
     let (socket, theirs) = socketpair(
         AddressFamily::UNIX,

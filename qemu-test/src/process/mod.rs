@@ -60,9 +60,18 @@ pub(crate) struct Spec {
     /// More descriptors, each with the number it gets in the program: 3 or above, no number twice. The program has
     /// no others.
     pub(crate) fds: Vec<(OwnedFd, RawFd)>,
-    /// A folder that belongs to the program, with an absolute path. Whoever made it removes it; where the test process
-    /// ends before that, it is removed with all that is in it once the tree is gone.
-    pub(crate) scratch: Option<PathBuf>,
+    pub(crate) scratch: Option<Scratch>,
+}
+
+/// A folder that belongs to the program. It is removed once the tree is gone: when it is empty then, or with all that
+/// is in it where the test process has ended. The test process sees to the rest.
+#[derive(Clone, Debug)]
+pub(crate) struct Scratch {
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    /// Whether it is there. Where it is not, the guardian makes it, so that there is no moment at which nobody would
+    /// remove it.
+    pub(crate) made: bool,
 }
 
 /// A started program and its tree.

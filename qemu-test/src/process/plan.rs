@@ -30,6 +30,8 @@ pub(super) struct Plan {
     pub(super) cwd: Option<CString>,
     /// See [`Spec::scratch`].
     pub(super) scratch: Option<CString>,
+    /// Whether it is to be made.
+    pub(super) makes_scratch: bool,
     /// Sorted by target: 0, 1, 2 and those the caller chose.
     pub(super) moves: Vec<Move>,
     /// The targets, and room for one more number, which is above them all.
@@ -87,9 +89,10 @@ impl Plan {
             argv: CStringArray::new(argv),
             envp: CStringArray::new(envp),
             cwd: spec.cwd.map(|cwd| nul_terminated(cwd.into())).transpose()?,
+            makes_scratch: spec.scratch.as_ref().is_some_and(|scratch| !scratch.made),
             scratch: spec
                 .scratch
-                .map(|folder| nul_terminated(folder.into()))
+                .map(|scratch| nul_terminated(scratch.path.into()))
                 .transpose()?,
             moves: moves
                 .into_iter()

@@ -1,10 +1,10 @@
-//! Removing a folder without taking memory: for the guardian, which runs after a fork.
+//! A folder that is made and removed without taking memory: for the guardian, which runs after a fork.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, openat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, mkdirat, openat, unlinkat};
 use rustix::io::{Errno, Result};
 
 /// How deep folders may nest: each level takes a descriptor and a piece of the stack.
@@ -13,10 +13,20 @@ const DEEPEST: usize = 16;
 /// How often a folder is gone through: an entry may be passed over while others are removed.
 const PASSES: usize = 4;
 
+/// Makes the folder, for its owner alone.
+pub(super) fn make(folder: &CStr) -> Result<()> {
+    mkdirat(CWD, folder, Mode::RWXU)
+}
+
 /// Removes the folder with all that is in it, as far as that is allowed. Follows no symbolic link.
 pub(super) fn remove(folder: &CStr) {
     // Nobody is left to be told of a failure.
     let _ = remove_at(CWD, folder, 0);
+}
+
+/// Removes the folder if nothing is in it.
+pub(super) fn remove_if_empty(folder: &CStr) {
+    let _ = unlinkat(CWD, folder, AtFlags::REMOVEDIR);
 }
 
 fn remove_at(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> Result<()> {

@@ -19,6 +19,7 @@ pub(crate) struct Transcript(Mutex<Record>);
 struct Record {
     /// `None` without a file, and after an error in writing it.
     file: Option<File>,
+    failure: Option<String>,
     line: Vec<u8>,
     last: VecDeque<Entry>,
     left_out: u64,
@@ -51,10 +52,17 @@ impl Transcript {
     pub(crate) fn new(file: Option<File>) -> Self {
         Self(Mutex::new(Record {
             file,
+            failure: None,
             line: Vec::new(),
             last: VecDeque::with_capacity(KEPT),
             left_out: 0,
         }))
+    }
+
+    /// Why the file ends early, where it does.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let record = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        record.failure.clone()
     }
 
     pub(super) fn sent(&self, message: &[u8]) {
@@ -104,6 +112,7 @@ impl Record {
         };
         if let Err(error) = write() {
             log::warn!("the QMP log ends here, it cannot be written: {error}");
+            self.failure = Some(error.to_string());
             self.file = None;
         }
         self.line.shrink_to(64 << 10);
@@ -183,7 +192,7 @@ mod tests {
         let transcript = Transcript::new(Some(full));
         transcript.sent(b"{}");
         transcript.sent(b"{}");
-        assert!(transcript.0.lock().unwrap().file.is_none());
+        assert!(transcript.failure().unwrap().contains("No space left"));
         assert_eq!(transcript.to_string().lines().count(), 2);
     }
 }

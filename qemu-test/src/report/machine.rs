@@ -47,6 +47,8 @@ pub(crate) struct MachineReport {
     pub(crate) guest: Vec<(String, String)>,
     pub(crate) log: String,
     pub(crate) hint: Option<String>,
+    /// The files that could not be written to their end, with the reason.
+    pub(crate) incomplete: Vec<String>,
     pub(crate) dir: PathBuf,
 }
 
@@ -85,6 +87,7 @@ impl MachineReport {
             guest: guest_words(machine),
             log: machine.log_tail(),
             hint: None,
+            incomplete: incomplete(machine),
             dir: parts.dir.clone(),
         }
     }
@@ -106,6 +109,7 @@ impl MachineReport {
             guest: Vec::new(),
             log: error.log.clone(),
             hint: error.hint.clone(),
+            incomplete: Vec::new(),
             dir: dir.to_owned(),
         }
     }
@@ -127,6 +131,16 @@ fn console(console: &Console) -> (String, String) {
         name => format!("console `{name}`"),
     };
     (heading, console.tail(CONSOLE_LINES))
+}
+
+fn incomplete(machine: &Inner) -> Vec<String> {
+    let conversation = machine.parts.transcript.failure();
+    let conversation = conversation.map(|error| format!("qmp.log: {error}"));
+    let consoles = machine.parts.consoles.iter().filter_map(|console| {
+        let error = console.file_failure()?;
+        Some(format!("the file of console `{}`: {error}", console.name()))
+    });
+    conversation.into_iter().chain(consoles).collect()
 }
 
 fn guest_words(machine: &Inner) -> Vec<(String, String)> {

@@ -6,7 +6,6 @@ mod render;
 mod text;
 
 use std::fs;
-use std::path::Path;
 
 pub(crate) use machine::{Depth, MachineReport};
 pub(crate) use render::machine as describe;
@@ -55,19 +54,23 @@ pub(crate) fn is_there(run: &RunDir) -> bool {
 }
 
 fn write(run: &RunDir, report: &Report) -> String {
-    let text = render::render(report, run.path());
-    put(run.path(), REPORT, &text);
+    let mut text = render::render(report, run.path());
+    if let Err(error) = fs::write(run.path().join(REPORT), &text) {
+        // What is printed is all there is: it says so in its last line.
+        let end = text.len() - render::END.len();
+        text.insert_str(
+            end,
+            &format!("  report.txt is not among them, or not whole: {error}\n"),
+        );
+    }
     text
 }
 
 /// Notes in the artifacts how far the test is, for whoever reads the files of a run that was killed.
 pub(crate) fn mark(run: &RunDir, state: &str) {
-    put(run.path(), "state", &format!("{state}\n"));
-}
-
-fn put(folder: &Path, name: &str, text: &str) {
-    if let Err(error) = fs::write(folder.join(name), text) {
-        log::warn!("cannot write {name} in {}: {error}", folder.display());
+    let file = run.path().join("state");
+    if let Err(error) = fs::write(&file, format!("{state}\n")) {
+        log::warn!("cannot write {}: {error}", file.display());
     }
 }
 

@@ -12,6 +12,9 @@ use super::{MachineReport, Report};
 const LOG_LINES: usize = 25;
 const WIDTH: usize = 400;
 
+/// The last line of a report.
+pub(super) const END: &str = "────\n";
+
 /// Renders `report`, whose files are in `run`.
 pub(super) fn render(report: &Report, run: &Path) -> String {
     let mut out = format!(
@@ -28,8 +31,8 @@ pub(super) fn render(report: &Report, run: &Path) -> String {
     for machine in &report.machines {
         render_machine(&mut out, machine);
     }
-    let _ = writeln!(out, "  files  {}", run.display());
-    out.push_str("────\n");
+    let _ = writeln!(out, "  files  {}", harmless(&shell_quoted(run.as_os_str())));
+    out.push_str(END);
     out
 }
 
@@ -82,14 +85,21 @@ fn render_machine(out: &mut String, machine: &MachineReport) {
         let _ = writeln!(
             out,
             "    again    sh {}",
-            shell_quoted(machine.dir.join("command.sh").as_os_str())
+            harmless(&shell_quoted(machine.dir.join("command.sh").as_os_str()))
         );
     }
     if let Some(screen) = &machine.screen {
-        let _ = writeln!(out, "    screen   {}", screen.display());
+        let _ = writeln!(
+            out,
+            "    screen   {}",
+            harmless(&shell_quoted(screen.as_os_str()))
+        );
     }
     if let Some(threads) = &machine.threads {
         block(out, "QEMU's threads", threads, usize::MAX);
+    }
+    for file in &machine.incomplete {
+        let _ = writeln!(out, "    missing  the rest of {}", harmless(file));
     }
     for (what, words) in &machine.guest {
         block(out, &harmless(what), words, usize::MAX);
@@ -151,6 +161,7 @@ mod tests {
             )],
             log: (1..=30).map(|n| format!("line {n}\x1b[0m\n")).collect(),
             hint: None,
+            incomplete: vec!["qmp.log: no space".into()],
             dir: "/d/vm".into(),
         }
     }
@@ -190,6 +201,7 @@ mod tests {
             "    accel    tcg: `accel = tcg`\n    command  qemu -S\n    again    sh /d/vm/command.sh\n",
             "    screen   /d/vm/screen.png\n",
             "    the guest panicked: x\n      Kernel panic: x\n      Call Trace:\n",
+            "    missing  the rest of qmp.log: no space\n",
             "    last QMP exchanges\n      12:00:00.000 -> {}\n",
             "    console: empty\n",
             "    QEMU log (last 25 of 30 lines)\n      line 6",

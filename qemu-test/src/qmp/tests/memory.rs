@@ -13,7 +13,6 @@ use crate::error::Error;
 const MARK: &str = "QEMU_TEST_MEASURED_PROCESS";
 
 /// Runs `body` in another process of this test binary, and gives the peak of its memory in MiB.
-#[expect(clippy::print_stdout, reason = "what the measured process has to say")]
 fn peak(test: &str, body: impl FnOnce()) -> u64 {
     if env::var_os(MARK).is_some() {
         body();
