@@ -13,6 +13,7 @@ mod packages;
 mod paths;
 mod schema;
 mod setup;
+mod soak;
 mod test;
 mod ui;
 
@@ -28,6 +29,9 @@ usage: cargo xtask COMMAND
   test    set up, then run all tests, with every QEMU version there is
   bench   set up, then measure the library against bare system calls and QEMU's Python client;
           names of groups of rows (`launch`, `round-trips`) choose among them
+  soak    set up, then launch, break and kill machines at random, and count what survives or hangs
+          --minutes N        for how long, 10 by default
+          --seed N           the seed of an earlier run, which each run prints
   schema  make the table of names that `qmp!` knows, of all of QEMU that the package sources offer
           --check            see that the table is what they give, and change nothing
           --dump PROGRAM...  print what the given QEMUs say of themselves, for QEMU_TEST_SCHEMA";
@@ -58,6 +62,9 @@ fn run() -> Result<()> {
                 let name = name.string()?;
                 if name == "schema" {
                     return schema::run(&schema::Task::read(&mut arguments)?);
+                }
+                if name == "soak" {
+                    return soak::run(&soak::Options::read(&mut arguments)?);
                 }
                 command = Some(name);
             }
