@@ -50,6 +50,8 @@ pub(crate) struct MachineReport {
     /// The files that could not be written to their end, with the reason.
     pub(crate) incomplete: Vec<String>,
     pub(crate) dir: PathBuf,
+    /// What starts it again by hand, where the launch came that far.
+    pub(crate) script: Option<PathBuf>,
 }
 
 impl MachineReport {
@@ -89,6 +91,7 @@ impl MachineReport {
             hint: None,
             incomplete: incomplete(machine),
             dir: parts.dir.clone(),
+            script: script_in(&parts.dir),
         }
     }
 
@@ -111,6 +114,7 @@ impl MachineReport {
             hint: error.hint.clone(),
             incomplete: Vec::new(),
             dir: dir.to_owned(),
+            script: script_in(dir),
         }
     }
 
@@ -123,6 +127,10 @@ impl MachineReport {
         self.guest = guest_words(machine);
         self
     }
+}
+
+fn script_in(dir: &Path) -> Option<PathBuf> {
+    Some(dir.join("command.sh")).filter(|script| script.is_file())
 }
 
 fn console(console: &Console) -> (String, String) {

@@ -82,11 +82,10 @@ fn render_machine(out: &mut String, machine: &MachineReport) {
             "    command  {}",
             harmless(&machine.command_line.to_string())
         );
-        let _ = writeln!(
-            out,
-            "    again    sh {}",
-            harmless(&shell_quoted(machine.dir.join("command.sh").as_os_str()))
-        );
+    }
+    if let Some(script) = &machine.script {
+        let script = shell_quoted(script.as_os_str());
+        let _ = writeln!(out, "    again    sh {}", harmless(&script));
     }
     if let Some(screen) = &machine.screen {
         let _ = writeln!(
@@ -163,6 +162,7 @@ mod tests {
             hint: None,
             incomplete: vec!["qmp.log: no space".into()],
             dir: "/d/vm".into(),
+            script: Some("/d/vm/command.sh".into()),
         }
     }
 

@@ -41,6 +41,10 @@ fn returns_a_status(_vm: &Machine) -> ExitCode {
 #[ignore = "fails on purpose: run by report.rs"]
 fn does_not_launch(_vm: &Machine) {}
 
+#[qemu_test(arch = "no-such-arch", args = ["-m", "64"])]
+#[ignore = "fails on purpose: run by report.rs"]
+fn has_no_program(_vm: &Machine) {}
+
 #[qemu_test(args = ["-no-such-option"])]
 #[should_panic]
 #[ignore = "fails on purpose: run by report.rs"]

@@ -182,6 +182,17 @@ fn a_launch_that_fails_is_reported_with_log_and_command_line() {
 }
 
 #[test]
+fn a_missing_program_is_reported_with_what_installs_it_and_no_script_that_cannot_run() {
+    let failure = Failure::of("has_no_program");
+    failure.says(&[
+        "`qemu-system-no-such-arch` is not in ",
+        "    hint     install ",
+        "    command  qemu-system-no-such-arch -m 64\n",
+    ]);
+    assert!(!failure.report().contains("command.sh"), "{}", failure.output);
+}
+
+#[test]
 fn only_the_expected_panic_of_a_sound_machine_is_a_pass() {
     let failure = Failure::of("a_launch_that_fails_is_no_expected_panic");
     failure.says(&["did not launch", "invalid option"]);
