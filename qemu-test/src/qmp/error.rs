@@ -25,7 +25,10 @@ impl fmt::Display for QmpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "QEMU refused {}: {} ({})", self.request, self.desc, self.class)?;
         match self.known_in {
-            Some(versions) => write!(f, "; it is a command of QEMU {versions}, if not on every target"),
+            Some(versions) => write!(
+                f,
+                "; `qmp!` knows it from QEMU {versions} (some commands are there for some targets only)"
+            ),
             None => Ok(()),
         }
     }

@@ -45,29 +45,29 @@ struct Resolver<'e> {
 }
 
 /// Where an object stands, for messages.
-struct Trail<'a> {
+struct Trail {
     /// `blockdev_add`, `blockdev_add.file`
     path: String,
     /// The token that a missing argument is told at.
     at: Span,
-    /// The literal driver of a `device_add`.
-    driver: Option<Option<&'a str>>,
+    /// Whether it holds the arguments of `device_add`, with the properties of its driver among them.
+    is_device: bool,
 }
 
-impl Trail<'_> {
+impl Trail {
     fn none() -> Self {
         Self {
             path: String::new(),
             at: Span::call_site(),
-            driver: None,
+            is_device: false,
         }
     }
 
-    fn into(&self, name: &Name) -> Trail<'static> {
-        Trail {
+    fn into(&self, name: &Name) -> Self {
+        Self {
             path: format!("{}.{}", self.path, name.written.plain()),
             at: name.span(),
-            driver: None,
+            is_device: false,
         }
     }
 }
@@ -94,9 +94,7 @@ impl Resolver<'_> {
         };
         call.known_in = Some(schema.known_in(entry));
         call.name.wire = entry.name.to_owned();
-        let driver = (entry.name == "device_add").then(|| literal::member(call.object.as_ref(), "driver"));
-        let driver = driver.as_ref().map(|driver| driver.as_deref());
-        self.arguments(call, schema.get(entry.takes), driver);
+        self.arguments(call, schema.get(entry.takes), entry.name == "device_add");
     }
 
     fn event(&mut self, call: &mut Call) {
@@ -107,15 +105,15 @@ impl Resolver<'_> {
             return self.unknown(call);
         };
         call.name.wire = entry.name.to_owned();
-        self.arguments(call, schema.get(entry.takes), None);
+        self.arguments(call, schema.get(entry.takes), false);
     }
 
-    fn arguments(&mut self, call: &mut Call, takes: &'static Type, driver: Option<Option<&str>>) {
+    fn arguments(&mut self, call: &mut Call, takes: &'static Type, is_device: bool) {
         let place = Place::of(vec![takes]);
         let trail = Trail {
             path: call.name.written.plain(),
             at: call.name.span(),
-            driver,
+            is_device,
         };
         match &mut call.object {
             Some(object) => self.object(object, &place, &trail),
@@ -140,8 +138,8 @@ impl Resolver<'_> {
         }
     }
 
-    fn object(&mut self, object: &mut Object, place: &Place, trail: &Trail<'_>) {
-        let view = View::new(self.schema, place, object, trail.driver);
+    fn object(&mut self, object: &mut Object, place: &Place, trail: &Trail) {
+        let view = View::new(self.schema, place, object, trail.is_device);
         let mut unknown = false;
         for field in &mut object.fields {
             let inside = match self.key(&mut field.key, &view, trail) {
@@ -165,7 +163,7 @@ impl Resolver<'_> {
     }
 
     /// Spells a key, and gives the place of its value; `None` for a key that is a mistake.
-    fn key(&mut self, key: &mut Name, view: &View, trail: &Trail<'_>) -> Option<Place> {
+    fn key(&mut self, key: &mut Name, view: &View, trail: &Trail) -> Option<Place> {
         let Written::Identifier(_) = key.written else {
             return Some(view.verbatim(&key.wire));
         };
@@ -191,14 +189,14 @@ impl Resolver<'_> {
         None
     }
 
-    fn field(&mut self, field: &mut Field, place: &Place, trail: &Trail<'_>) {
+    fn field(&mut self, field: &mut Field, place: &Place, trail: &Trail) {
         if let (true, Value::Expr(_)) = (field.optional, &field.value) {
             return;
         }
         self.value(&mut field.value, place, trail);
     }
 
-    fn value(&mut self, value: &mut Value, place: &Place, trail: &Trail<'_>) {
+    fn value(&mut self, value: &mut Value, place: &Place, trail: &Trail) {
         match value {
             Value::Object(object) => {
                 self.kind(Kind::Object, object.span, place, trail);
@@ -211,7 +209,7 @@ impl Resolver<'_> {
                     let trail = Trail {
                         path: format!("{}[]", trail.path),
                         at: span_of(element).unwrap_or(trail.at),
-                        driver: None,
+                        is_device: false,
                     };
                     self.value(element, &inside, &trail);
                 }
@@ -228,11 +226,11 @@ impl Resolver<'_> {
         }
     }
 
-    fn kind(&mut self, kind: Kind, span: Span, place: &Place, trail: &Trail<'_>) {
+    fn kind(&mut self, kind: Kind, span: Span, place: &Place, trail: &Trail) {
         self.literal(&Literal { kind, span }, place, trail);
     }
 
-    fn literal(&mut self, literal: &Literal, place: &Place, trail: &Trail<'_>) {
+    fn literal(&mut self, literal: &Literal, place: &Place, trail: &Trail) {
         if place.is_lenient() || place.takes(&literal.kind) {
             return;
         }

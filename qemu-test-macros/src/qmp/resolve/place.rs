@@ -109,13 +109,14 @@ impl View {
         schema: &'static Schema,
         place: &Place,
         written: &ast::Object,
-        driver: Option<Option<&str>>,
+        is_device: bool,
     ) -> Self {
-        let device = match driver {
+        let driver = literal::member(Some(written), "driver").filter(|_| is_device);
+        let properties = driver.as_deref().and_then(|driver| schema.device(driver));
+        let device = match properties {
+            Some(properties) => Device::Known(properties),
+            None if is_device => Device::Any,
             None => Device::None,
-            Some(driver) => driver
-                .and_then(|driver| schema.device(driver))
-                .map_or(Device::Any, Device::Known),
         };
         let mut view = Self {
             schema,
@@ -135,8 +136,8 @@ impl View {
         for object in objects {
             view.add(object, written, certain);
         }
-        if let (Device::Known(_), Some(Some(driver))) = (&view.device, driver) {
-            view.chosen.push((String::from("driver"), driver.to_owned()));
+        if let (Device::Known(_), Some(driver)) = (&view.device, driver) {
+            view.chosen.push((String::from("driver"), driver));
         }
         view
     }
