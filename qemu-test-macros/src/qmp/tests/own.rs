@@ -118,3 +118,23 @@ fn cargo_hears_once_of_the_variable_and_of_each_file() {
     );
     assert!(schema.own.tracking().is_empty());
 }
+
+#[test]
+fn a_number_may_be_an_integer_or_have_a_fraction() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nothing in the table takes one: what commands return has them.
+    let number = dump("99.0.0", "x-own_one", "a").replace(r#""json-type":"int""#, r#""json-type":"number""#);
+    let schema = schema(file(folder.path(), "number", &number));
+    let told = |input| errors_in(expression(quote!((q) #input), schema));
+    for fine in [
+        quote!(x_own_one { a: 1 }),
+        quote!(x_own_one { a: -1.5 }),
+        quote!(x_own_one { a: 1f64 }),
+    ] {
+        assert_eq!(told(fine.clone()), Vec::<String>::new(), "{fine}");
+    }
+    assert_eq!(
+        told(quote!(x_own_one { a: "1.5" })),
+        ["`x_own_one.a` is a number, not a string; in parentheses it goes unchecked"]
+    );
+}
