@@ -22,16 +22,15 @@ pub(super) fn report_on_signals() -> Result<()> {
 fn report_one(context: &Context, signal: Signal) {
     let (retired, troubles) = context.take_retired();
     let machines = context.machines();
-    let live = machines
-        .iter()
-        .map(|machine| MachineReport::of(machine, Depth::Full));
-    let report = Report {
+    let report = |depth| Report {
         test: context.path.test.clone(),
         cause: format!("was interrupted by {}", exit::signal_name(signal.as_raw())),
-        troubles,
+        troubles: troubles.clone(),
         detail: String::new(),
-        machines: live.chain(retired).collect(),
+        machines: [MachineReport::of_all(&machines, depth), retired.clone()].concat(),
     };
-    report::publish_to_stderr(&context.run, &report);
+    // Who interrupts may have little patience: first what is known already.
+    report::save(&context.run, &report(Depth::Light));
     report::mark(&context.run, "interrupted");
+    report::publish_to_stderr(&context.run, &report(Depth::Full));
 }

@@ -4,7 +4,6 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::process::Termination;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::{Context, Entered};
@@ -192,7 +191,7 @@ impl Running {
         };
         // Those that the body launched by hand and still has somewhere are among them.
         let living = context.machines();
-        let evidence = body_failed.then(|| look_at(&living, Depth::Full));
+        let evidence = body_failed.then(|| MachineReport::of_all(&living, Depth::Full));
         if !body_failed {
             let deadline = timer.as_ref().map_or_else(Deadline::never, Timer::deadline);
             await_expected_exits(&machines, deadline);
@@ -227,7 +226,7 @@ impl Running {
         if let Some((cause, troubles)) = verdict {
             let mut reports = match evidence {
                 Some(reports) => reports,
-                None => look_at(&living, Depth::Light),
+                None => MachineReport::of_all(&living, Depth::Light),
             };
             for report in &mut reports {
                 let machine = living.iter().find(|machine| machine.parts.dir == report.dir);
@@ -278,13 +277,6 @@ fn detail_of(error: &Error) -> String {
         (Error::Launch(_), _) | (_, None) => String::new(),
         (_, Some((_, rest))) => rest.to_owned(),
     }
-}
-
-fn look_at(machines: &[Arc<Inner>], depth: Depth) -> Vec<MachineReport> {
-    machines
-        .iter()
-        .map(|machine| MachineReport::of(machine, depth))
-        .collect()
 }
 
 /// A machine that announced its end is given the time of the test for it.

@@ -158,10 +158,7 @@ fn watch(context: &Arc<Context>, clock: &Clock) {
         return;
     };
     let machines = context.machines();
-    let reports: Vec<MachineReport> = machines
-        .iter()
-        .map(|machine| MachineReport::of(machine, Depth::Full))
-        .collect();
+    let reports = MachineReport::of_all(&machines, Depth::Full);
     let timed_out = TimedOut {
         limit,
         doing,

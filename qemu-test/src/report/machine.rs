@@ -1,6 +1,7 @@
 //! What there is to say of one machine: collected while it lives, completed when it has ended.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::CommandLine;
 use crate::console::Console;
@@ -55,6 +56,32 @@ pub(crate) struct MachineReport {
 }
 
 impl MachineReport {
+    /// All at the same time: each that hangs takes until the limit of its questions, and together they are to take no
+    /// longer than one.
+    pub(crate) fn of_all(machines: &[Arc<Inner>], depth: Depth) -> Vec<Self> {
+        if depth == Depth::Light || machines.len() < 2 {
+            return machines.iter().map(|machine| Self::of(machine, depth)).collect();
+        }
+        std::thread::scope(|scope| {
+            let looks: Vec<_> = machines
+                .iter()
+                .map(|machine| {
+                    let look = move || Self::of(machine, depth);
+                    let thread = std::thread::Builder::new().name("qemu-test-evidence".into());
+                    (machine, thread.spawn_scoped(scope, look))
+                })
+                .collect();
+            looks
+                .into_iter()
+                .map(|(machine, look)| {
+                    // Without a thread, or after a panic in it, what costs nothing is better than nothing.
+                    let seen = look.ok().and_then(|look| look.join().ok());
+                    seen.unwrap_or_else(|| Self::of(machine, Depth::Light))
+                })
+                .collect()
+        })
+    }
+
     pub(crate) fn of(machine: &Inner, depth: Depth) -> Self {
         let parts = &machine.parts;
         // The test's own exchanges, before those of the evidence follow.

@@ -48,6 +48,11 @@ pub(crate) fn publish_to_stderr(run: &RunDir, report: &Report) {
     }
 }
 
+/// Writes the report to the artifacts, and prints nothing yet.
+pub(crate) fn save(run: &RunDir, report: &Report) {
+    write(run, report);
+}
+
 /// Whether a report was written, because the test failed.
 pub(crate) fn is_there(run: &RunDir) -> bool {
     run.path().join(REPORT).exists()

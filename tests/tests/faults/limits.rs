@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::run::{Outcome, Victim};
+use super::run::{Outcome, Victim, files};
 
 /// Runs a victim that waits for longer than its test may: `what` is what the error and the report say of it.
 #[track_caller]
@@ -71,6 +71,27 @@ fn a_launch_ends_with_the_test() {
         cause.contains("timed out after 2 s while waiting for QEMU's greeting (machine `vm`)"),
         "{cause}"
     );
+}
+
+#[test]
+fn a_report_on_an_interruption_waits_for_no_machine_longer_than_for_one() {
+    let outcome = Victim::new("is_interrupted").ends();
+    assert_eq!(outcome.status, None, "{}", outcome.output);
+    // The signal's own limit is eight seconds, and nothing is printed after it.
+    assert!(
+        outcome.cause().contains("was interrupted by SIGTERM"),
+        "{}",
+        outcome.output
+    );
+    assert_eq!(
+        outcome.output.matches("\n  machine `vm`").count(),
+        6,
+        "{}",
+        outcome.output
+    );
+    let files = files(outcome.folder.path());
+    let file = files.iter().find(|file| file.ends_with("report.txt")).unwrap();
+    assert!(outcome.output.contains(&std::fs::read_to_string(file).unwrap()));
 }
 
 #[test]

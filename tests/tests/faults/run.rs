@@ -94,8 +94,9 @@ impl Victim {
         outcome
     }
 
+    /// Runs it to its end, whatever that is.
     #[track_caller]
-    fn ends(mut self) -> Outcome {
+    pub(crate) fn ends(mut self) -> Outcome {
         let began = Instant::now();
         let Output {
             status,

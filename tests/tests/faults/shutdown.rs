@@ -13,7 +13,9 @@ fn a_stopped_qemu_is_killed_after_it_was_asked_twice() {
     let cause = outcome.cause();
     let steps = [
         "killed by signal SIGKILL",
-        "(quit: no end within 1 s, SIGTERM: no end within 1 s, SIGKILL: ",
+        "(quit: no end within ",
+        ", SIGTERM: no end within ",
+        ", SIGKILL: ",
     ];
     assert!(steps.iter().all(|step| cause.contains(step)), "{cause}");
 }
@@ -23,7 +25,9 @@ fn a_qemu_whose_main_loop_is_blocked_ends_all_the_same() {
     let outcome = hurried("blocked_in_a_system_call").fails();
     let cause = outcome.cause();
     assert!(
-        cause.contains("did not shut down") && cause.contains("(quit: no end within 1 s, SIGTERM: "),
+        cause.contains("did not shut down")
+            && cause.contains("(quit: no end within ")
+            && cause.contains(", SIGTERM: "),
         "{cause}"
     );
 }
@@ -34,7 +38,7 @@ fn a_wrapper_that_ignores_sigterm_is_killed() {
     let cause = outcome.cause();
     let steps = [
         "did not shut down",
-        "quit: no end within 1 s",
+        "quit: no end within ",
         "SIGTERM: ",
         "SIGKILL: ",
     ];

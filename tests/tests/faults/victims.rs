@@ -104,6 +104,18 @@ fn ignores_every_error(vm: &Machine) {
 #[ignore = "a victim"]
 fn never_comes_up(_vm: &Machine) {}
 
+/// Is interrupted with machines that answer no question.
+#[qemu_test(machine = none())]
+#[ignore = "a victim"]
+fn is_interrupted(vm: &Machine) {
+    let others = [(); 5].map(|()| none().launch().unwrap());
+    others.iter().chain([vm]).for_each(stop);
+    kill_process(rustix::process::getpid(), Signal::TERM).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
 // What is large, full or has an odd name.
 
 #[qemu_test(machine = none())]
