@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use super::arguments::{self, Connections, Endpoint, FIRST_FD};
 use super::builder::{MachineBuilder, Monitor};
 use super::consoles;
 use super::extras::Extras;
-use super::fate::{self, Fate};
+use super::failure::Failure;
 use super::home::Home;
 use super::inner::Inner;
 use super::log::Log;
@@ -28,8 +27,7 @@ use crate::CommandLine;
 use crate::accel::Choice;
 use crate::console::Console;
 use crate::deadline::Deadline;
-use crate::error::{Error, LaunchError, Result};
-use crate::exit;
+use crate::error::{Error, Result};
 use crate::guest::{GuestWatch, Terms};
 use crate::interrupt::{Interrupt, Wait};
 use crate::locate::{self, Surroundings};
@@ -40,9 +38,6 @@ use crate::qtest::Qtest;
 /// How long QEMU may take until its monitor answers. QEMU builds the whole machine before that: firmware, disks and
 /// preallocated memory included.
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long a process whose monitor is gone may take to be gone itself, so that a launch error can say how it ended.
-const ENDING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Our ends of a machine's connections.
 struct OurEnds {
@@ -349,140 +344,5 @@ fn write_script(dir: &Path, script: &[u8]) {
         fs::write(&path, script).and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)));
     if let Err(error) = written {
         log::warn!("cannot write {}: {error}", path.display());
-    }
-}
-
-/// What all launch errors of one machine have in common.
-struct Failure {
-    name: String,
-    dir: PathBuf,
-    home: Arc<dyn Home>,
-}
-
-impl Failure {
-    fn error(&self, reason: String, command_line: &CommandLine) -> LaunchError {
-        LaunchError {
-            machine: self.name.clone(),
-            reason,
-            command_line: command_line.clone(),
-            status: None,
-            log: String::new(),
-            hint: None,
-        }
-    }
-
-    /// The system refused something on the way, or the builder asks for what cannot be.
-    fn refused(&self, error: &Error) -> Error {
-        let line = CommandLine::new(Vec::new());
-        self.told(self.error(error.to_string(), &line))
-    }
-
-    /// The command line is what the user has said of it: nothing more was made yet.
-    fn no_program(&self, builder: &MachineBuilder, missing: locate::NotFound) -> Error {
-        let words = builder
-            .wrapper
-            .iter()
-            .chain([&missing.program])
-            .chain(&builder.arguments);
-        let line = CommandLine::new(words.cloned().collect());
-        self.told(LaunchError {
-            hint: missing.hint,
-            ..self.error(missing.reason, &line)
-        })
-    }
-
-    fn not_spawned(&self, builder: &MachineBuilder, command_line: &CommandLine, error: &io::Error) -> Error {
-        let program = command_line
-            .first()
-            .map(|program| program.display().to_string())
-            .unwrap_or_default();
-        let what = if builder.wrapper.is_empty() {
-            ""
-        } else {
-            "the wrapper "
-        };
-        let reason = format!("{what}`{program}` cannot be run: {error}");
-        self.told(self.error(reason, command_line))
-    }
-
-    /// QEMU was started and its monitor did not come to answer.
-    fn no_monitor(&self, parts: &Parts, watcher: &Watcher, error: Error) -> Error {
-        // A monitor that ends is mostly the first sign of a process that ends.
-        let ended = match &error {
-            Error::Exited(_) | Error::Disconnected(_) => {
-                parts.process.wait(Deadline::exactly(ENDING_TIMEOUT))
-            }
-            _ => parts.process.try_status(),
-        };
-        parts.process.kill();
-        let status = ended.or_else(|| parts.process.wait(Deadline::exactly(ENDING_TIMEOUT)));
-        let ending = parts.process.finish(Deadline::exactly(ENDING_TIMEOUT));
-        watcher.stop();
-        let log = parts
-            .log
-            .tail()
-            .unwrap_or_else(|e| format!("[the log cannot be read: {e}]"));
-        let mut reason = match ended {
-            Some(status) => {
-                let words = complaint(&log).map(|line| format!(": `{line}`"));
-                let words = words.unwrap_or_default();
-                let how = exit::describe(status);
-                let end = format!("QEMU {how} before its monitor answered{words}");
-                if fate::refused_its_arguments(status, &parts.command_line, &log) {
-                    format!("QEMU refused its arguments, and {how}{words}")
-                } else {
-                    Fate::of_signal(status, parts.memory_kills).map_or(end.clone(), |fate| fate.told_by(&end))
-                }
-            }
-            None => error.to_string(),
-        };
-        if !ending.survivors.is_empty() {
-            let names: Vec<String> = ending.survivors.iter().map(ToString::to_string).collect();
-            reason.push_str(&format!("; left behind, killed now: {}", names.join(", ")));
-        }
-        self.told(LaunchError {
-            status,
-            log,
-            ..self.error(reason, &parts.command_line)
-        })
-    }
-
-    fn told(&self, error: LaunchError) -> Error {
-        // An empty one helps nobody; and where no descriptor is left, this is the way to remove it.
-        let _ = fs::remove_dir(&self.dir);
-        self.home.launch_failed(&error, &self.dir);
-        Error::Launch(Box::new(error))
-    }
-}
-
-/// The line of a log that most likely says why QEMU ended: the last that is an error of its own (`error_report` puts
-/// the program's name before it), else the last of all. Warnings begin alike, and advice may follow an error.
-fn complaint(log: &str) -> Option<&str> {
-    let lines = || log.lines().rev().map(str::trim).filter(|line| !line.is_empty());
-    let is_error = |line: &&str| {
-        let told = line.strip_prefix("qemu").and_then(|rest| rest.split_once(": "));
-        told.is_some_and(|(program, text)| {
-            !program.contains(' ') && !text.starts_with("warning: ") && !text.starts_with("info: ")
-        })
-    };
-    lines().find(is_error).or_else(|| lines().next())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::complaint;
-
-    #[test]
-    fn the_error_is_quoted_and_not_the_advice_or_the_warning_around_it() {
-        let advised =
-            "qemu-system-x86_64: unsupported machine type: \"q36\"\nUse -machine help to list them\n\n";
-        assert_eq!(
-            complaint(advised),
-            Some("qemu-system-x86_64: unsupported machine type: \"q36\"")
-        );
-        let warned = "qemu-kvm: -x: invalid option\nqemu-kvm: warning: old machine\n";
-        assert_eq!(complaint(warned), Some("qemu-kvm: -x: invalid option"));
-        assert_eq!(complaint("sh: 1: no\nlast words\n"), Some("last words"));
-        assert_eq!(complaint(" \n"), None);
     }
 }

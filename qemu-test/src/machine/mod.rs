@@ -5,6 +5,7 @@ mod builder;
 mod consoles;
 mod ending;
 mod extras;
+mod failure;
 mod fate;
 mod handle;
 mod home;
