@@ -28,6 +28,7 @@
 //! - [`Machine::console`] talks to the guest over its serial port, [`Machine::console_named`] over others and over
 //!   virtio; a [`Shell`](console::Shell) on one runs commands and copies files.
 //! - [`Machine::qtest`] reads and writes ports and memory as a processor would, without a guest.
+//! - [`fixture`] boots a guest once and gives every test a copy of its own, for the price of starting QEMU.
 //! - [`MachineBuilder`] describes machines at run time; [`MachineBuilder::test`] is the attribute for one closure.
 //! - [`qmp::Client`] speaks to a QEMU that somebody else started.
 //!
@@ -57,6 +58,7 @@
 //! | `QEMU_TEST_BIN_DIR` | the folder in which programs are looked up first: a QEMU build tree |
 //! | `QEMU_TEST_DIR` | the root of the files |
 //! | `QEMU_TEST_KEEP=1` | keep the files of passing tests, too |
+//! | `QEMU_TEST_SNAPSHOT_DIR`, `QEMU_TEST_SNAPSHOT_CAP` | where [booted guests](fixture) are kept, and how much disk they may take |
 //! | `QEMU_TEST_TIMEOUT_SCALE` | the factor on every limit |
 //! | `QEMU_TEST_SCHEMA` | at build time: what a newer or patched QEMU says of itself, for [`qmp!`](macro@qmp) |
 //! | `QEMU_TEST_ACCEL` | what a test gets that names an [`Accel`]: `auto`, `kvm` or `tcg` |

@@ -10,6 +10,8 @@ use crate::console::Past;
 pub(crate) struct Extras {
     /// Behind the user's arguments. The script that starts the machine by hand has no use for them.
     pub(crate) arguments: Vec<OsString>,
+    /// Whether it is a fixture's, whose images are not to be written by hand either.
+    pub(crate) of_fixture: bool,
     /// Where the machine comes from, for the report.
     pub(crate) notes: Vec<String>,
     /// What the consoles said before, in their order.

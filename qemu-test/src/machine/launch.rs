@@ -156,10 +156,12 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
     let spawned = Process::spawn(spec);
     // From here on QEMU loads, on another processor as a rule: what can wait until now costs nothing.
     let memory_kills = memory_killer::kills();
+    // By hand, a fixture's machine boots; its images are not to be written then, either.
+    let by_hand = extras.of_fixture.then(|| builder.clone().arg("-snapshot"));
     write_script(
         dir,
         &arguments::script(
-            builder,
+            by_hand.as_ref().unwrap_or(builder),
             &program,
             std::env::current_dir().ok().as_deref(),
             accel.as_ref(),

@@ -17,6 +17,7 @@ const EVENT: Duration = Duration::from_secs(30);
 /// Boots the machine for one test, which it belongs to. The images of its command line are not written.
 pub(crate) fn boot(subject: &Subject<'_>, home: &Arc<dyn Home>, note: Option<String>) -> Result<Machine> {
     let mut extras = Extras {
+        of_fixture: true,
         notes: note.into_iter().chain(subject.notes.iter().cloned()).collect(),
         ..Extras::default()
     };

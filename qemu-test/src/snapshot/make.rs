@@ -63,7 +63,10 @@ impl Maker<'_> {
             return Ok(Made::Unfit(obstacle));
         }
         let own = own_arguments(self.subject, &facts);
-        let mut extras = Extras::default();
+        let mut extras = Extras {
+            of_fixture: true,
+            ..Extras::default()
+        };
         extras.arguments.extend(own.iter().map(OsString::from));
         if facts.memory > 0 {
             extras.arguments.extend(memory(facts.memory, self.folder, "on"));

@@ -25,7 +25,10 @@ use crate::qmp::Command;
 /// Launches a copy that belongs to `home`.
 pub(super) fn restore(subject: &Subject<'_>, snapshot: Snapshot, home: &Arc<dyn Home>) -> Result<Machine> {
     let Snapshot { folder, guest, lock } = snapshot;
-    let mut extras = Extras::default();
+    let mut extras = Extras {
+        of_fixture: true,
+        ..Extras::default()
+    };
     extras.arguments.extend(guest.arguments.iter().map(Into::into));
     if let Some(size) = guest.memory {
         extras.arguments.extend(memory(size, &folder, "off"));

@@ -12,6 +12,7 @@
 
 mod bare;
 mod compile;
+mod fixture;
 mod launch;
 mod measure;
 mod python;
@@ -30,6 +31,7 @@ type Group = (&'static str, fn(&mut Table) -> Result<()>);
 const GROUPS: &[Group] = &[
     ("launch", launch::measure),
     ("round-trips", round_trips::measure),
+    ("fixture", fixture::measure),
     ("compile", compile::measure),
 ];
 

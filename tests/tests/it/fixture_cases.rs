@@ -28,7 +28,7 @@ impl Fixture for Blank {
             Ok("panics") => panic!("the disk is full"),
             // For as long as the machine lives.
             Ok("hangs") => vm.wait(Duration::from_secs(600)).map(drop),
-            Ok("takes its time") => match vm.wait(Duration::from_secs(8)) {
+            Ok("takes its time") => match vm.wait(Duration::from_secs(20)) {
                 Err(Error::Timeout(_)) => Ok(()),
                 other => other.map(drop),
             },
@@ -54,7 +54,7 @@ fn copy_2(vm: &Machine) {
     is_a_copy(vm);
 }
 
-#[qemu_test(fixture = Blank("one"), timeout = "5s")]
+#[qemu_test(fixture = Blank("one"), timeout = "15s")]
 #[ignore = "run by fixture_store.rs"]
 fn copy_3(vm: &Machine) {
     is_a_copy(vm);
