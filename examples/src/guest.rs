@@ -7,9 +7,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// For the kernel's command line on a PC: keeps it from testing whether its timer ticks. Under TCG on a busy host the
-/// timer may be late, and a kernel that finds that hangs ("8254 timer not connected to IO-APIC").
-pub const NO_TIMER_CHECK: &str = "no_timer_check";
+/// For the kernel's command line on a PC whose host is busy. Under TCG its timer may be late when the kernel tests it,
+/// and a kernel that finds that hangs ("8254 timer not connected to IO-APIC"); and its clock may be found too fast by
+/// half, so that it calls a stall what is none.
+pub const BUSY_HOST: &str = "no_timer_check rcupdate.rcu_cpu_stall_suppress=1 nosoftlockup";
 
 /// What the guest's shell prints when it waits for a command, whatever its folder.
 pub const PROMPT: &str = "~ # ";

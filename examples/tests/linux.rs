@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use qemu_test::console::Shell;
 use qemu_test::{Accel, Machine, MachineBuilder, qemu_test};
-use qemu_test_examples::guest::{self, NO_TIMER_CHECK, PROMPT};
+use qemu_test_examples::guest::{self, BUSY_HOST, PROMPT};
 
 /// Booting takes two seconds on an idle machine, and a multiple of that on a busy one.
 const BOOT: Duration = Duration::from_secs(120);
@@ -20,7 +20,7 @@ fn linux() -> MachineBuilder {
         .arg(guest::kernel())
         .arg("-initrd")
         .arg(guest::initramfs())
-        .args(["-append", &format!("console=ttyS0 quiet {NO_TIMER_CHECK}")])
+        .args(["-append", &format!("console=ttyS0 quiet {BUSY_HOST}")])
         .console()
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use qemu_test::fixture::{Fixture, Isolation};
 use qemu_test::{Machine, MachineBuilder, Result, qemu_test, qmp};
-use qemu_test_tests::guest;
+use qemu_test_tests::guest::{self, BUSY_HOST};
 
 use crate::guests::{LONG, PROMPT, linux};
 
@@ -75,7 +75,7 @@ impl Fixture for On {
             .arch("x86_64")
             .console()
             .args(self.0)
-            .args(["-append", "console=ttyS0 quiet no_timer_check"])
+            .args(["-append", &format!("console=ttyS0 quiet {BUSY_HOST}")])
             .arg("-kernel")
             .arg(guest::kernel())
             .arg("-initrd")
@@ -189,7 +189,7 @@ impl Fixture for Generic {
                 "-m",
                 "256",
                 "-append",
-                "console=ttyS0 quiet no_timer_check",
+                &format!("console=ttyS0 quiet {BUSY_HOST}"),
             ])
             .arg("-kernel")
             .arg(guest::generic::kernel())

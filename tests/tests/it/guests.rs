@@ -5,17 +5,17 @@ use std::time::Duration;
 use qemu_test::{Machine, MachineBuilder};
 use qemu_test_tests::guest;
 
-pub(crate) use qemu_test_tests::guest::{NO_TIMER_CHECK, PROMPT};
+pub(crate) use qemu_test_tests::guest::{BUSY_HOST, PROMPT};
 
 /// Longer than anything here takes on a slow and busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
 
-/// The small Linux guest on a PC with these arguments for its kernel, and [`NO_TIMER_CHECK`].
+/// The small Linux guest on a PC with these arguments for its kernel, and [`BUSY_HOST`].
 pub(crate) fn linux(append: &str) -> MachineBuilder {
     Machine::builder()
         .arch("x86_64")
         .args(["-machine", "q35", "-m", "256"])
-        .args(["-append", &format!("{append} {NO_TIMER_CHECK}")])
+        .args(["-append", &format!("{append} {BUSY_HOST}")])
         .arg("-kernel")
         .arg(guest::kernel())
         .arg("-initrd")
