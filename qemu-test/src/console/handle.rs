@@ -296,7 +296,8 @@ impl Console {
 }
 
 impl AsFd for Console {
-    /// Readable when [`feed`](Console::feed) has something to do.
+    /// Readable when the guest has said something that the watcher of its machine has not taken yet. Reading from it
+    /// takes that away from the waits.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.stream.as_fd()
     }

@@ -309,7 +309,8 @@ impl Qtest {
 }
 
 impl AsFd for Qtest {
-    /// Readable when [`feed`](Qtest::feed) has something to do.
+    /// Readable when QEMU has said something that the watcher of its machine has not taken yet. Reading from it takes
+    /// that away from the waits.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.connection.stream.as_fd()
     }
