@@ -36,13 +36,25 @@
 //!
 //! A panic, an `Err`, the time limit (120 s unless `timeout` says otherwise); and, whatever the body said, a QEMU
 //! that ended with a status other than 0, was killed by a signal that the library did not send, did not shut down, or
-//! left a process behind. A body that received the status from [`Machine::wait`] or [`Machine::shutdown`] has judged
-//! it itself; [`MachineBuilder::expect_exit`] announces another end. A QEMU that is not installed is a failure, never
+//! left a process behind, or whose guest panicked or said a line on its console that no sound guest says
+//! ([`MachineBuilder::allow_console_line`]). A body that received the status from [`Machine::wait`] or [`Machine::shutdown`] has judged
+//! it itself; [`MachineBuilder::expect_exit`] announces another end, and
+//! [`MachineBuilder::expect_guest_panic`] a panic. A QEMU that is not installed is a failure, never
 //! a skip.
 //!
 //! # Waits
 //!
 //! Every wait ends at once when QEMU does, and says how QEMU ended. Otherwise it ends by its limit.
+//!
+//! It ends at once, too, when the guest dies: with [`Error::Guest`] and the guest's own words. A guest is dead that
+//! panics (the console says so, or a panic device), stands still in an emergency shell or because of its watchdog, or
+//! resets itself three times in a row, each within a minute of the one before, while the test gets nothing of it. It is
+//! also dead, to a wait for something else, when it powers off or resets with `-no-reboot`. What the test asked for is
+//! no death: `quit`, `system_reset`, `system_powerdown`, a signal, an announced end. Nor is what the test waits for
+//! ([`Machine::wait`], [`Machine::wait_event`]) or takes: with `-no-shutdown` or `-action panic=pause`, a test that
+//! has taken `SHUTDOWN` or `GUEST_PANICKED` goes on with the QEMU that is left. A body that waits for nothing any more
+//! is not disturbed by a power-off; a panic fails its test all the same.
+//!
 //! `QEMU_TEST_TIMEOUT_SCALE` multiplies every limit, for a slow machine or a slow wrapper such as valgrind; 0 lifts
 //! them, under a debugger.
 //!
@@ -50,7 +62,10 @@
 //!
 //! Each run of a test has a folder, `<target>/qemu-test/<package>/<binary>/<module>/<test>/<run>`, and in it one for
 //! each machine: `command.sh` starts the same machine again by hand, `qemu.log`, `console.log` and `qmp.log` are
-//! written as things happen. A run that passes removes its folder; one that fails adds `report.txt` and stays.
+//! written as things happen. A run that passes removes its folder; one that fails adds `report.txt` and stays. Where a
+//! machine still lived when its test failed, there are `registers.txt`, two looks at the registers of all processors,
+//! `threads.txt`, QEMU's threads, and `screen.png` for a machine with a display. `docs/reports.md` in the repository
+//! shows the reports of real failures.
 //!
 //! | variable | meaning |
 //! |---|---|

@@ -29,7 +29,14 @@ impl Guest<'_> {
             .into_iter()
             .flatten()
             .collect();
-        (!parts.is_empty()).then(|| parts.join(", "))
+        let told = parts.join(", ");
+        // The guest is named once, at the beginning.
+        let told = match (told.strip_prefix("its "), told.strip_prefix("it ")) {
+            (Some(rest), _) => format!("the guest's {rest}"),
+            (_, Some(rest)) => format!("the guest {rest}"),
+            _ => told,
+        };
+        (!told.is_empty()).then_some(told)
     }
 
     fn words(&self, now: Instant) -> Option<String> {
@@ -208,5 +215,13 @@ mod tests {
             resets: 0,
         };
         assert_eq!(nothing.verdict(Instant::now()), None);
+        let paused = Guest {
+            state: "paused",
+            ..nothing
+        };
+        assert_eq!(
+            paused.verdict(Instant::now()).unwrap(),
+            "the guest's CPUs are paused"
+        );
     }
 }

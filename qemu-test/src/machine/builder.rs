@@ -276,6 +276,9 @@ impl MachineBuilder {
     /// shell ends every wait at once with [`Error::Guest`](crate::Error::Guest); the others leave the body alone, and
     /// fail the test at its end. An allowed line does neither.
     ///
+    /// On a busy host, the clock of a guest under TCG may run so unevenly that its kernel sees stalls and lockups that
+    /// are none: then allow `"stall|soft lockup"`, or boot it with `rcupdate.rcu_cpu_stall_suppress=1 nosoftlockup`.
+    ///
     /// ```no_run
     /// use qemu_test::Machine;
     ///

@@ -55,7 +55,7 @@ fn an_idle_guest_of_another_architecture_is_seen_to_be_idle() {
         .lines()
         .find(|line| line.starts_with("    seen"))
         .unwrap();
-    // On a busy host, one of the two may still be at work for the shell that has just come up.
+    // One of the two may be at work for the prompt that follows.
     assert!(
         seen.ends_with("both CPUs are halted") || seen.ends_with("the other is halted"),
         "{seen}"
@@ -114,6 +114,7 @@ impl Drop for Group {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "says that nothing was tested")]
 fn the_hosts_memory_killer_is_named() {
     let Some(group) = control_group() else {
         eprintln!("not tested: control groups of memory are not this user's to make");

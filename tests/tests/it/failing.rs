@@ -184,6 +184,9 @@ fn panics_before_the_guest_is_started(_vm: &Machine) {
 #[ignore = "fails on purpose: run by report.rs"]
 fn panics_with_an_idle_guest_of_another_architecture(vm: &Machine) {
     vm.console().wait_for(guests::PROMPT, guests::LONG).unwrap();
+    // Its first moments are busy ones.
+    vm.console().send_line("sleep 2; echo set''tled").unwrap();
+    vm.console().wait_for("settled", guests::LONG).unwrap();
     panic!("for no reason");
 }
 

@@ -138,7 +138,7 @@ fn form(output: &str) -> Vec<String> {
         .filter(|line| line.starts_with("    ") && !line.starts_with("     "))
         .map(|line| line.trim().split("  ").next().unwrap_or_default())
         .map(|heading| heading.split(" (last ").next().unwrap_or_default())
-        .map(|heading| numberless(heading));
+        .map(numberless);
     std::iter::once(numberless(cause(output)))
         .chain(headings)
         .collect()
