@@ -151,18 +151,23 @@ pub(super) fn script(
         let _ = writeln!(text, "cd {}", shell_quoted(cwd.as_os_str()));
     }
     let uses_dir = |word: &OsString| with_dir(word, Path::new("")) != *word;
-    if !builder.shares.is_empty() || builder.wrapper.iter().chain(&builder.arguments).any(uses_dir) {
-        text.push_str("dir=$(mktemp -d)\n");
+    let has_dir =
+        !builder.shares.is_empty() || builder.wrapper.iter().chain(&builder.arguments).any(uses_dir);
+    if has_dir {
+        text.push_str("dir=$(mktemp -d)\ntrap 'rm -rf \"$dir\"' EXIT\n");
     }
     text.push_str(&share::script(&builder.shares));
     for (name, value) in &builder.environment {
         let _ = writeln!(text, "export {}={}", name.display(), shell_quoted(value));
     }
-    text.push_str("exec");
-    for word in &builder.wrapper {
-        let _ = write!(text, " {}", quoted_with_dir(word));
+    // With a folder to remove, the shell has to outlive QEMU.
+    if !has_dir {
+        text.push_str("exec ");
     }
-    let _ = write!(text, " {}", shell_quoted(program.as_os_str()));
+    for word in &builder.wrapper {
+        let _ = write!(text, "{} ", quoted_with_dir(word));
+    }
+    text.push_str(&shell_quoted(program.as_os_str()));
     text.push_str(" -display none -vga none -chardev stdio,id=terminal,mux=on,signal=off");
     if let Some(choice) = accel {
         let _ = write!(text, " -accel {}", choice.name());
@@ -269,7 +274,11 @@ mod tests {
             &connections(),
         );
         let script = String::from_utf8(script).unwrap();
-        assert!(script.contains("cd /w\ndir=$(mktemp -d)\nexport A='b c'\nexec /q "));
+        assert!(
+            script.contains(
+                "cd /w\ndir=$(mktemp -d)\ntrap 'rm -rf \"$dir\"' EXIT\nexport A='b c'\n/q -display"
+            )
+        );
         assert!(
             script
                 .contains(" -serial chardev:terminal -monitor chardev:terminal \\\n  -S \\\n  -drive file=")

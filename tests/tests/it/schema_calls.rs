@@ -281,7 +281,8 @@ fn backends_of_networks_characters_and_objects(vm: &Machine) -> qemu_test::Resul
         server: true,
         addr: { type: "unix", path: first },
     }))?;
-    vm.command(qmp!(netdev_del { id: "stream" }))?;
+    // Not `stream`: QEMU, which begins to listen in another thread, may crash when that is deleted meanwhile.
+    vm.command(qmp!(netdev_del { id: "user" }))?;
     vm.command(qmp!(chardev_add {
         id: "socket",
         backend: { type: "socket", data: { addr: { type: "unix", data: { path: second } }, server: true, wait: false } },
