@@ -19,7 +19,12 @@ pub(crate) enum Then {
     PowerOff,
     /// Asks the keyboard controller for a reset.
     Reset,
+    /// Waits for a byte on the serial port, says [`PANIC`] and halts.
+    Panic,
 }
+
+/// What a guest says that panics when it is told to.
+pub(crate) const PANIC: &str = "Kernel panic - not syncing: as it was told\r\n";
 
 impl Then {
     #[rustfmt::skip]
@@ -31,6 +36,15 @@ impl Then {
             Self::TripleFault => &[0x0f, 0x01, 0x1e, 0xf0, 0x7d, 0xcc],
             // mov dx, 0x604; mov ax, 0x2000; out dx, ax; hlt
             Self::PowerOff => &[0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, 0xf4],
+            Self::Panic => &[
+                0xba, 0xfd, 0x03,             // mov dx, 0x3fd
+                0xec, 0xa8, 0x01, 0x74, 0xfb, // in al, dx; test al, 1; jz to the in
+                0xba, 0xf8, 0x03, 0xec,       // mov dx, 0x3f8; in al, dx
+                0xbe, 0x80, 0x7d,             // mov si, 0x7d80: the words of the panic
+                0xac, 0x84, 0xc0, 0x74, 0x03, // lodsb; test al, al; jz to the hlt
+                0xee, 0xeb, 0xf8,             // out dx, al; jmp to the lodsb
+                0xf4, 0xeb, 0xfd,             // hlt; jmp to it
+            ],
             Self::Reset => &[0xb0, 0xfe, 0xe6, 0x64, 0xf4],            // mov al, 0xfe; out 0x64, al; hlt
         }
     }
@@ -51,10 +65,16 @@ pub(crate) fn guest(text: &str, then: Then) -> MachineBuilder {
         0xeb, 0xf8, // jmp next
     ];
     const TEXT: usize = 0x100;
+    const PANIC_TEXT: usize = 0x180;
     let mut sector = PRINT.to_vec();
     sector.extend(then.code());
     sector.resize(TEXT, 0);
     sector.extend(text.as_bytes());
+    if let Then::Panic = then {
+        assert!(sector.len() < PANIC_TEXT, "the text does not fit");
+        sector.resize(PANIC_TEXT, 0);
+        sector.extend(PANIC.as_bytes());
+    }
     assert!(sector.len() < 0x1f0, "the text does not fit");
     sector.resize(510, 0);
     sector.extend([0x55, 0xaa]);

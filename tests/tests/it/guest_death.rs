@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use qemu_test::fixture::{Fixture, Isolation};
 use qemu_test::{Error, GuestError, Machine, MachineBuilder, qemu_test, qmp};
 
 use crate::bare_metal::{Then, guest};
@@ -176,4 +177,35 @@ fn what_is_no_regular_expression_is_refused_at_launch() {
             .contains("`allow_console_line` takes a regular expression"),
         "{error}"
     );
+}
+
+/// A guest that panics when it is told to.
+struct Fragile;
+
+impl Fixture for Fragile {
+    fn machine(&self) -> MachineBuilder {
+        guest("ready\r\n", Then::Panic)
+    }
+
+    fn ready(&self, vm: &Machine) -> qemu_test::Result<()> {
+        vm.console().wait_for("ready", LONG).map(drop)
+    }
+}
+
+#[test]
+fn a_copy_of_a_guest_is_watched_as_any_guest_is() {
+    let vm = Fragile.launch(Isolation::Fork).unwrap();
+    vm.console().send("x").unwrap();
+    let error = vm.console().wait_for("login: ", LONG).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("the guest panicked: Kernel panic - not syncing: as it was told while"),
+        "{error}"
+    );
+}
+
+#[qemu_test(fixture = Fragile, expect_guest_panic)]
+fn a_copy_may_be_expected_to_panic_where_its_original_did_not(vm: &Machine) -> qemu_test::Result<()> {
+    vm.console().send("x")
 }
