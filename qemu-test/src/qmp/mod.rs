@@ -3,8 +3,9 @@
 //! [`Client`] talks to a monitor; [`Command`] and [`EventFilter`] say what to ask and what to wait for, most
 //! pleasantly by way of `qmp!`.
 //!
-//! From the caller down to the socket: `client` has the methods, `session` lets threads share one connection,
-//! `state` knows what is under way, `message` and `decoder` read what came, `transport` moves bytes and descriptors.
+//! From the caller down to the socket: `client` has the methods, `session` and `reading` let threads share one
+//! connection, `state` knows what is under way, `message` and `decoder` read what came, `transport` moves bytes and
+//! descriptors.
 
 mod address;
 mod client;
@@ -19,6 +20,7 @@ pub mod fuzzing;
 mod listener;
 pub(crate) mod macro_support;
 mod message;
+mod reading;
 mod reply;
 mod schema_dump;
 mod session;

@@ -1,4 +1,5 @@
-//! The conversation of all threads with one QEMU: who writes, and who reads for whom.
+//! The conversation of all threads with one QEMU: who writes, who waits, and for what. `reading` has the part of the
+//! one that reads.
 //!
 //! There is no thread behind it. Of the threads that wait for something, one reads from the socket for all of them;
 //! when it has what it came for, another takes over. A thread alone on its machine therefore waits in the kernel for
@@ -12,8 +13,8 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::decoder::{Decoder, Malformed, piece};
-use super::message::Message;
+use super::decoder::piece;
+use super::reading::{Reader, Role};
 use super::state::State;
 use super::transcript::Transcript;
 use super::{Event, EventFilter, transport};
@@ -23,9 +24,6 @@ use crate::interrupt::{DeathKind, Interrupt, Wait, Wake};
 
 /// How long a thread whose connection ended waits to learn how QEMU ended. The machine's watcher decides sooner.
 const GRACE: Duration = Duration::from_secs(3);
-
-/// How much is read at a time.
-const READ: usize = 64 << 10;
 
 type EventHook = Box<dyn Fn(&Event) + Send + Sync>;
 
@@ -58,30 +56,12 @@ pub(crate) enum Connection {
 
 pub(super) struct Session {
     stream: OwnedFd,
-    options: Options,
-    peer: OnceLock<Pid>,
+    pub(super) options: Options,
+    pub(super) peer: OnceLock<Pid>,
     /// Made for the first reply that is waited for; `None` where the system has no room for it.
-    sleep: OnceLock<Option<transport::Sleep>>,
+    pub(super) sleep: OnceLock<Option<transport::Sleep>>,
     state: Mutex<State>,
     changed: Condvar,
-}
-
-/// What reading needs. Whoever holds it reads.
-pub(super) struct Reader {
-    decoder: Decoder,
-    buffer: Box<[u8]>,
-    /// Until the greeting is read: who wrote it.
-    writer_unknown: bool,
-}
-
-impl Reader {
-    pub(super) fn new() -> Self {
-        Self {
-            decoder: Decoder::default(),
-            buffer: vec![0; READ].into_boxed_slice(),
-            writer_unknown: true,
-        }
-    }
 }
 
 /// Why a wait did not bring what it was for.
@@ -240,11 +220,7 @@ impl Session {
         };
         drop(state);
         if let Some(reader) = reader {
-            let mut role = Role {
-                session: self,
-                reader: Some(reader),
-                announced: false,
-            };
+            let mut role = Role::unannounced(self, reader);
             for _ in 0..READS {
                 if !role.read() {
                     break;
@@ -388,24 +364,11 @@ impl Session {
     }
 
     /// Notes that nothing more can come; gives the reason that was noted first.
-    fn end(&self, reason: String) -> String {
+    pub(super) fn end(&self, reason: String) -> String {
         let mut state = self.lock();
         let reason = state.ended.get_or_insert(reason).clone();
         self.notify(&state);
         reason
-    }
-
-    fn take_role(&self) -> Option<Role<'_>> {
-        let mut state = self.lock();
-        let reader = state.reader.take()?;
-        if let Some(on_reader) = &self.options.on_reader {
-            on_reader(true);
-        }
-        Some(Role {
-            session: self,
-            reader: Some(reader),
-            announced: true,
-        })
     }
 
     fn sleep<'a>(&self, mut state: MutexGuard<'a, State>, wait: Wait<'_>) -> MutexGuard<'a, State> {
@@ -421,13 +384,13 @@ impl Session {
         state
     }
 
-    fn notify(&self, state: &State) {
+    pub(super) fn notify(&self, state: &State) {
         if state.sleepers > 0 {
             self.changed.notify_all();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // What a panicking hook of the owner's leaves behind is whole: hooks run between changes.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -456,134 +419,6 @@ impl Drop for Turn<'_> {
         let mut state = self.session.lock();
         state.writing = false;
         self.session.notify(&state);
-    }
-}
-
-/// The role of the thread that reads for all. It goes on when dropped.
-struct Role<'a> {
-    session: &'a Session,
-    /// Always there, but while dropping.
-    reader: Option<Reader>,
-    /// Whether the owner was told.
-    announced: bool,
-}
-
-impl Role<'_> {
-    /// Blocks until there is something to read, or `flags` and `wait` end it; reads what is there.
-    fn wait_and_read(&mut self, flags: PollFlags, wait: Wait<'_>) {
-        let session = self.session;
-        let sleep = session.sleep.get_or_init(|| {
-            transport::Sleep::new(session.as_fd(), session.options.interrupt.as_deref()).ok()
-        });
-        let ready = match sleep {
-            Some(sleep) if flags == PollFlags::IN && sleep.suits(wait) => {
-                let flags = |readable| {
-                    if readable {
-                        PollFlags::IN
-                    } else {
-                        PollFlags::empty()
-                    }
-                };
-                sleep.until_readable(wait).map(flags)
-            }
-            _ => transport::ready(session.as_fd(), flags, wait),
-        };
-        match ready {
-            Ok(ready) if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) => {
-                self.read();
-            }
-            Ok(_) => {}
-            Err(error) => {
-                self.session.end(format!("waiting for it failed: {error}"));
-            }
-        }
-    }
-
-    /// Reads once, without blocking. False where there was nothing to read, or nothing more can come.
-    fn read(&mut self) -> bool {
-        let Some(reader) = &mut self.reader else {
-            return false;
-        };
-        let session = self.session;
-        match reader.fill(session) {
-            Ok(0) => {
-                let reason = match reader.decoder.unfinished() {
-                    Some(piece) => format!("end of file in the middle of a message: `{piece}`"),
-                    None => "end of file".to_owned(),
-                };
-                session.end(reason);
-                false
-            }
-            Ok(_) => match reader.dispatch(session) {
-                Ok(()) => true,
-                Err(malformed) => {
-                    session.end(malformed.to_string());
-                    false
-                }
-            },
-            Err(Errno::AGAIN) => false,
-            Err(Errno::INTR) => true,
-            Err(error) => {
-                session.end(format!("reading failed: {error}"));
-                false
-            }
-        }
-    }
-}
-
-impl Drop for Role<'_> {
-    fn drop(&mut self) {
-        let mut state = self.session.lock();
-        state.reader = self.reader.take();
-        if let Some(on_reader) = &self.session.options.on_reader
-            && self.announced
-        {
-            on_reader(false);
-        }
-        self.session.notify(&state);
-    }
-}
-
-impl Reader {
-    fn fill(&mut self, session: &Session) -> Result<usize, Errno> {
-        let socket = session.as_fd();
-        let read = if self.writer_unknown {
-            let (read, writer) = transport::receive_with_writer(socket, &mut self.buffer)?;
-            if let Some(writer) = writer {
-                let _ = session.peer.set(writer);
-                transport::announce_writers(socket, false);
-            }
-            self.writer_unknown = false;
-            read
-        } else {
-            transport::receive(socket, &mut self.buffer)?
-        };
-        self.decoder.push(&self.buffer[..read]);
-        Ok(read)
-    }
-
-    /// Hands on the messages that are complete.
-    fn dispatch(&mut self, session: &Session) -> Result<(), Malformed> {
-        let options = &session.options;
-        while let Some(text) = self.decoder.next_message()? {
-            if let Some(transcript) = &options.transcript {
-                transcript.received(text);
-            }
-            let message = Message::parse(text)?;
-            let event = match (&message, &options.on_event) {
-                (Message::Event(event), Some(on_event)) => Some((event.event(), on_event)),
-                _ => None,
-            };
-            let mut state = session.lock();
-            let taken = state.take_in(message, text, &options.name);
-            session.notify(&state);
-            drop(state);
-            taken?;
-            if let Some((event, on_event)) = event {
-                on_event(&event);
-            }
-        }
-        Ok(())
     }
 }
 

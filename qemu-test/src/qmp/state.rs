@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::decoder::{Malformed, piece};
 use super::event::Unread;
 use super::message::{Answers, Message};
-use super::session::Reader;
+use super::reading::Reader;
 use super::{Event, EventFilter};
 
 /// How much memory unread events may take.
