@@ -44,7 +44,9 @@ impl Apt {
         if age.is_some_and(|age| age < FRESH) {
             return Ok(());
         }
-        let update = self.program("apt-get").args(["--quiet", "update"]);
+        // Without this, apt is content with lists that it could not fetch.
+        let all = ["-o", "APT::Update::Error-Mode=any"];
+        let update = self.program("apt-get").args(all).args(["--quiet", "update"]);
         match update.step(
             &format!("reading the lists of packages for {}", self.architecture),
             &self.dir,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::apt::Apt;
-use crate::paths;
+use crate::{command, paths};
 
 /// One guest: a kernel and an initramfs in a folder of their own.
 pub(crate) struct Guest {
@@ -67,8 +67,15 @@ impl Guest {
 
     /// Fetches kernel and busybox and builds the initramfs.
     pub(crate) fn make(&self) -> Result<()> {
-        let apt = Apt::open(self.architecture)?;
         let dir = self.dir();
+        if command::find("apt-get").is_none() {
+            bail!(
+                "it is made from packages of Debian or Ubuntu by apt-get, which is not here; by hand: run `cargo xtask \
+                 setup` on a system that has it, and copy its `target/guest` to `{}`",
+                paths::guests().display()
+            );
+        }
+        let apt = Apt::open(self.architecture)?;
         fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
         let scratch = paths::partial(&dir.join("unpacked"));
         let _ = fs::remove_dir_all(&scratch);
@@ -117,7 +124,8 @@ impl Guest {
             }
         }
         bail!(
-            "none of the packages {} is in this system's package sources",
+            "none of the packages {} is in the lists of packages; by hand: see that `apt-get update` finds its sources \
+             (a network, a proxy), then run this again",
             self.kernels.join(", ")
         )
     }
