@@ -27,6 +27,8 @@
 //!   for what QEMU tells by itself.
 //! - [`Machine::console`] talks to the guest over its serial port, [`Machine::console_named`] over others and over
 //!   virtio; a [`Shell`](console::Shell) on one runs commands and copies files.
+//! - [`Machine::screenshot`] and [`Machine::send_keys`] are its screen and its keyboard; [`Machine::powerdown`],
+//!   [`Machine::reset`] and their like its buttons.
 //! - [`Machine::qtest`] reads and writes ports and memory as a processor would, without a guest.
 //! - [`fixture`] boots a guest once and gives every test a copy of its own, for the price of starting QEMU.
 //! - [`MachineBuilder`] describes machines at run time; [`MachineBuilder::test`] is the attribute for one closure.
@@ -37,10 +39,27 @@
 //! A panic, an `Err`, the time limit (120 s unless `timeout` says otherwise); and, whatever the body said, a QEMU
 //! that ended with a status other than 0, was killed by a signal that the library did not send, did not shut down, or
 //! left a process behind, or whose guest panicked or said a line on its console that no sound guest says
-//! ([`MachineBuilder::allow_console_line`]). A body that received the status from [`Machine::wait`] or [`Machine::shutdown`] has judged
-//! it itself; [`MachineBuilder::expect_exit`] announces another end, and
-//! [`MachineBuilder::expect_guest_panic`] a panic. A QEMU that is not installed is a failure, never
-//! a skip.
+//! ([`MachineBuilder::allow_console_line`]). A body that received the status from [`Machine::wait`] or
+//! [`Machine::shutdown`] has judged it itself; [`MachineBuilder::expect_exit`] announces another end, and
+//! [`MachineBuilder::expect_guest_panic`] a panic. A QEMU that is not installed is a failure, never a skip.
+//!
+//! # Errors
+//!
+//! Everything that can fail gives an [`Error`], whose text says what was being done, to which machine, for how long and,
+//! when QEMU is gone, how it ended and what it logged last. `?` works on it, on [`std::io::Error`] and on
+//! [`serde_json::Error`]; [`Error::other`] takes any other error, or a message.
+//!
+//! ```no_run
+//! use qemu_test::{Error, Machine, qemu_test};
+//!
+//! #[qemu_test(args = ["-machine", "none"])]
+//! fn tells_its_version(vm: &Machine) -> qemu_test::Result<()> {
+//!     let version = vm.hmp("info version")?;
+//!     std::fs::write(vm.dir().join("version"), &version)?;
+//!     version.split('.').next().ok_or(Error::other("a version without a dot")).map(drop)
+//! }
+//! # fn main() {}
+//! ```
 //!
 //! # Waits
 //!
