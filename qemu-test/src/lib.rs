@@ -29,6 +29,7 @@
 //!   virtio; a [`Shell`](console::Shell) on one runs commands and copies files.
 //! - [`Machine::screenshot`] and [`Machine::send_keys`] are its screen and its keyboard; [`Machine::powerdown`],
 //!   [`Machine::reset`] and their like its buttons.
+//! - [`MachineBuilder::share`] gives the guest a folder of the host's, and [`MachineBuilder::accel`] KVM where it works.
 //! - [`Machine::qtest`] reads and writes ports and memory as a processor would, without a guest.
 //! - [`fixture`] boots a guest once and gives every test a copy of its own, for the price of starting QEMU.
 //! - [`MachineBuilder`] describes machines at run time; [`MachineBuilder::test`] is the attribute for one closure.
