@@ -3,7 +3,7 @@
 
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -94,6 +94,18 @@ impl Inner {
     /// The console of this name.
     pub(crate) fn console(&self, name: &str) -> Option<&Console> {
         self.parts.consoles.iter().find(|console| console.name() == name)
+    }
+
+    /// Where it comes from, for the report.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let notes = self.parts.notes.lock();
+        notes.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says more about where it comes from.
+    pub(crate) fn note(&self, note: String) {
+        let notes = self.parts.notes.lock();
+        notes.unwrap_or_else(PoisonError::into_inner).push(note);
     }
 
     pub(crate) fn log_tail(&self) -> String {

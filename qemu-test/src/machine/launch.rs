@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -215,7 +215,7 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
         process,
         expected_exit: builder.expected_exit,
         command_timeout: builder.command_timeout,
-        notes: extras.notes,
+        notes: Mutex::new(extras.notes),
         _kept: extras.kept,
         memory_kills,
     };

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::builder::ExpectedExit;
@@ -41,7 +41,7 @@ pub(crate) struct Parts {
     pub(crate) expected_exit: Option<ExpectedExit>,
     pub(crate) command_timeout: Duration,
     /// Where it comes from, for the report.
-    pub(crate) notes: Vec<String>,
+    pub(crate) notes: Mutex<Vec<String>>,
     /// What the host's memory killer had done before the launch.
     pub(crate) memory_kills: Option<u64>,
     /// Held for as long as it is there.

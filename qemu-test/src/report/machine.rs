@@ -109,7 +109,7 @@ impl MachineReport {
             screen,
             end: None,
             accel: parts.accel.as_ref().map(ToString::to_string),
-            notes: parts.notes.clone(),
+            notes: machine.notes(),
             command_line: parts.command_line.clone(),
             exchanges,
             consoles: parts.consoles.iter().map(console).collect(),

@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::disks::{self, Overlay};
 use super::subject::Subject;
 use crate::Machine;
-use crate::error::Result;
+use crate::error::{Result, seconds};
 use crate::machine::{self, Extras, Home};
 use crate::qmp::EventFilter;
 
@@ -25,6 +25,7 @@ pub(crate) fn boot(subject: &Subject<'_>, home: &Arc<dyn Home>, note: Option<Str
     if disks {
         extras.arguments.push(OsString::from("-S"));
     }
+    let began = Instant::now();
     let vm = machine::launch_with(&subject.builder, Arc::clone(home), extras)?;
     if disks {
         let folder = vm.dir().to_owned();
@@ -36,6 +37,11 @@ pub(crate) fn boot(subject: &Subject<'_>, home: &Arc<dyn Home>, note: Option<Str
         }
     }
     subject.make_ready(&vm)?;
+    vm.inner().note(format!(
+        "the fixture `{}`, booted in {}",
+        subject.name,
+        seconds(began.elapsed())
+    ));
     Ok(vm)
 }
 

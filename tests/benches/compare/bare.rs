@@ -33,8 +33,11 @@ impl Bare {
         let arguments: Vec<OsString> = like[1..]
             .iter()
             .map(|argument| {
-                if is_monitor(argument) {
+                if is_socket(argument, "monitor") {
                     OsString::from(&number)
+                } else if is_socket(argument, "console") {
+                    // Nobody listens.
+                    OsString::from("null,id=console")
                 } else {
                     argument.clone()
                 }
@@ -86,8 +89,9 @@ impl Bare {
     }
 }
 
-fn is_monitor(argument: &OsStr) -> bool {
+/// Whether this is the library's own end of the machine's monitor or console.
+fn is_socket(argument: &OsStr, id: &str) -> bool {
     argument
         .to_str()
-        .is_some_and(|argument| argument.starts_with("socket,id=monitor,"))
+        .is_some_and(|argument| argument.starts_with(&format!("socket,id={id},")))
 }

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use qemu_test::fixture::Fixture;
 use qemu_test::{Error, Machine, MachineBuilder, Result, qemu_test, qmp};
+use qemu_test_tests::guest;
+
+use crate::guests::{LONG, PROMPT};
 
 /// A machine whose `ready` writes a line to the file that `CASES_BOOTS` names, and then does what `CASES_READY` says.
 struct Blank(&'static str);
@@ -163,3 +166,38 @@ fn ends_badly(vm: &Machine) {
 #[qemu_test(isolation = fork)]
 #[ignore = "run by fixture_store.rs"]
 fn isolated_from_nothing(_vm: &Machine) {}
+
+/// The guest that has mounted a folder of the host's, which QEMU cannot take along.
+struct Mounted;
+
+impl Fixture for Mounted {
+    fn machine(&self) -> MachineBuilder {
+        Machine::builder()
+            .arch("x86_64")
+            .console()
+            .args(["-machine", "q35", "-m", "256", "-append", "console=ttyS0 quiet"])
+            .arg("-kernel")
+            .arg(guest::generic::kernel())
+            .arg("-initrd")
+            .arg(guest::generic::initramfs())
+            .args([
+                "-virtfs",
+                "local,path=/usr/share,mount_tag=host,security_model=none,readonly=on",
+            ])
+    }
+
+    fn ready(&self, vm: &Machine) -> Result<()> {
+        vm.console().wait_for(PROMPT, LONG)?;
+        let shell = vm.console().shell(PROMPT);
+        shell
+            .succeed("mount -t 9p -o trans=virtio,ro host /mnt")
+            .map(drop)
+    }
+}
+
+#[qemu_test(fixture = Mounted, timeout = "5m")]
+#[ignore = "run by fixture_store.rs"]
+fn mounted(vm: &Machine) {
+    vm.console().shell(PROMPT).succeed("ls /mnt").unwrap();
+    panic!("on purpose");
+}

@@ -376,3 +376,20 @@ fn an_isolation_without_a_fixture_is_an_error() {
     assert_eq!(run.status, Some(101), "{}", run.output);
     run.says(&["there is no fixture", "default_fixture!"]);
 }
+
+#[test]
+fn a_mounted_folder_of_the_host_is_named_as_what_keeps_a_guest_from_being_copied() {
+    let store = Store::new();
+    let run = store.run(&["mounted"], &[]);
+    assert_eq!(run.status, Some(101), "{}", run.output);
+    run.says(&[
+        "panicked: on purpose",
+        "from     a boot of its own, because the fixture `Mounted` cannot be copied: ",
+        "VirtFS",
+        "from     the fixture `Mounted`, booted in ",
+    ]);
+    // It is remembered: the next test does not try.
+    assert_eq!(store.whole().len(), 1);
+    let manifest = fs::read_to_string(store.whole()[0].join("manifest.json")).unwrap();
+    assert!(manifest.contains("VirtFS"), "{manifest}");
+}
