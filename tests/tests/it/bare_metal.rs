@@ -84,10 +84,12 @@ pub(crate) fn guest(text: &str, then: Then) -> MachineBuilder {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
     });
     let path = folder.join(format!("boot-sector-{name:x}.raw"));
-    // Two tests may make the same file at once: each puts a whole one in place.
-    let mut file = tempfile::NamedTempFile::new_in(&folder).unwrap();
-    file.write_all(&sector).unwrap();
-    file.persist(&path).unwrap();
+    // Two tests may make the same file at once: the first whole one stays, because a snapshot knows it by its identity.
+    if !path.exists() {
+        let mut file = tempfile::NamedTempFile::new_in(&folder).unwrap();
+        file.write_all(&sector).unwrap();
+        let _ = file.persist_noclobber(&path);
+    }
     Machine::builder()
         .arch("x86_64")
         .args([
