@@ -1,3 +1,5 @@
+//! Who makes a snapshot, who uses it, and when it goes: the store itself, with small files in place of guests.
+
 use std::sync::Mutex;
 
 use super::*;
