@@ -155,7 +155,12 @@ impl RunDir {
         let numbered = (2..).map(|number| format!("{name}-{number}"));
         for candidate in std::iter::once(name.clone()).chain(numbered) {
             let path = self.path.join(candidate);
-            match fs::create_dir(&path) {
+            let made = match fs::create_dir(&path) {
+                // Its last machine took the folder along, and another one comes in its place.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => make_new(&path),
+                made => made,
+            };
+            match made {
                 Ok(()) => return Ok(path),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(cannot_create(&path, e)),
