@@ -243,7 +243,7 @@ fn a_boot_that_fails_fails_every_test_and_is_tried_once_a_run() {
             "machine `boot`",
             "(tried ",
             "and once a run)",
-            "query-status",
+            "last QMP exchanges",
         ]);
         assert_eq!(store.boots().len(), 1, "{}", run.output);
         assert_eq!((store.whole(), store.others()), (Vec::new(), Vec::new()));
