@@ -148,8 +148,8 @@ pub(crate) fn measure(table: &mut Table) -> Result<()> {
             memory,
         };
         let private = private_memory(&linux)?;
-        table.note(format!(
-            "in time: {COPIES} copies of a guest of {memory} MiB have {private:.0} MiB each for themselves"
+        table.remark(format!(
+            "{COPIES} copies at once of a guest of {memory} MiB: {private:.0} MiB each that no other shares"
         ));
     }
     Ok(())

@@ -42,6 +42,7 @@ impl fmt::Display for Aim {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<[String; 7]>,
+    remarks: Vec<String>,
     notes: Vec<String>,
 }
 
@@ -64,6 +65,11 @@ impl Table {
             verdict,
             pairs.len().to_string(),
         ]);
+    }
+
+    /// Says below the table what is compared with nothing.
+    pub(crate) fn remark(&mut self, remark: impl fmt::Display) {
+        self.remarks.push(remark.to_string());
     }
 
     /// Says below the table what is not in it, and why.
@@ -113,6 +119,9 @@ impl fmt::Display for Table {
                 };
             }
             writeln!(f, "{}", text.trim_end())?;
+        }
+        for remark in &self.remarks {
+            writeln!(f, "{remark}")?;
         }
         for note in &self.notes {
             writeln!(f, "not measured: {note}")?;
