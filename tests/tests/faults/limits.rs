@@ -11,11 +11,11 @@ fn ends(victim: &'static str, what: &str) -> Outcome {
     assert!(outcome.took < Duration::from_secs(60), "{:?}", outcome.took);
     let cause = outcome.cause();
     assert!(
-        cause.contains(&format!("timed out after 2 s while {what}")),
+        cause.contains(&format!("timed out after 8 s while {what}")),
         "{cause}\n{}",
         outcome.output
     );
-    outcome.says(&[&format!("the test timed out after 2 s while {what}")]);
+    outcome.says(&[&format!("the test timed out after 8 s while {what}")]);
     outcome
 }
 
@@ -56,11 +56,11 @@ fn a_launch_ends_with_the_test() {
     let outcome = Victim::new("waits_for_a_launch").fails();
     assert!(outcome.took < Duration::from_secs(40), "{:?}", outcome.took);
     outcome.says(&[
-        "machine `late` did not launch: the test timed out after 2 s while waiting for QEMU's greeting",
+        "machine `late` did not launch: the test timed out after 8 s while waiting for QEMU's greeting",
     ]);
     let cause = outcome.cause();
     assert!(
-        cause.contains("timed out after 2 s while waiting for QEMU's greeting (machine `late`)"),
+        cause.contains("timed out after 8 s while waiting for QEMU's greeting (machine `late`)"),
         "{cause}"
     );
 
@@ -99,7 +99,7 @@ fn a_body_that_ignores_every_error_takes_the_process_with_it() {
     let outcome = Victim::new("ignores_every_error").fails();
     let cause = outcome.cause();
     let parts = [
-        "timed out after 1 s while waiting for the event RESUME (machine `vm`)",
+        "timed out after 8 s while waiting for the event RESUME (machine `vm`)",
         "has not returned 10 s later: this ends the whole test process",
     ];
     assert!(parts.iter().all(|part| cause.contains(part)), "{cause}");

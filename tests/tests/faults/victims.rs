@@ -52,11 +52,11 @@ fn behind_a_wrapper_that_stays(_vm: &Machine) {}
 #[ignore = "a victim"]
 fn leaves_a_process_in_another_session(_vm: &Machine) {}
 
-// What the limit of a test ends.
+// What the limit of a test ends: long enough for the machine to come up on a busy computer.
 
 macro_rules! waits {
     ($($name:ident($vm:ident: $builder:expr) $body:block)*) => {$(
-        #[qemu_test(machine = $builder, timeout = "2s")]
+        #[qemu_test(machine = $builder, timeout = "8s")]
         #[ignore = "a victim"]
         fn $name($vm: &Machine) -> qemu_test::Result<()> {
             let began = Instant::now();
@@ -91,7 +91,7 @@ waits! {
 }
 
 /// Ends with the whole process, because nothing ends this body.
-#[qemu_test(machine = none(), timeout = "1s")]
+#[qemu_test(machine = none(), timeout = "8s")]
 #[ignore = "a victim"]
 fn ignores_every_error(vm: &Machine) {
     loop {

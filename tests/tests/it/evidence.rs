@@ -66,11 +66,15 @@ fn an_idle_guest_of_another_architecture_is_seen_to_be_idle() {
 fn a_qemu_that_hangs_does_not_hang_the_evidence() {
     let began = Instant::now();
     let failure = Failure::of("is_stopped_until_the_time_is_over");
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(100),
+        "{:?}",
+        began.elapsed()
+    );
     let seen = "QEMU is stopped (state T): by SIGSTOP, or by a debugger";
     assert!(
         failure.first_line().ends_with(&format!(
-            "timed out after 5 s while waiting for the event SHUTDOWN (machine `vm`); {seen}"
+            "timed out after 15 s while waiting for the event SHUTDOWN (machine `vm`); {seen}"
         )),
         "{}",
         failure.output()

@@ -90,14 +90,14 @@ fn ends_with_another_status_than_announced(vm: &Machine) {
     vm.command("quit").unwrap();
 }
 
-#[qemu_test(machine = none(), timeout = "1s")]
+#[qemu_test(machine = none(), timeout = "8s")]
 #[ignore = "fails on purpose: run by report.rs"]
 fn waits_too_long(vm: &Machine) -> qemu_test::Result<()> {
     vm.wait_event(qmp!(SHUTDOWN), Duration::from_secs(60))?;
     Ok(())
 }
 
-#[qemu_test(machine = none(), timeout = "1s")]
+#[qemu_test(machine = none(), timeout = "8s")]
 #[ignore = "fails on purpose: run by report.rs"]
 fn never_returns(_vm: &Machine) {
     loop {
@@ -190,7 +190,7 @@ fn panics_with_an_idle_guest_of_another_architecture(vm: &Machine) {
     panic!("for no reason");
 }
 
-#[qemu_test(machine = guest("x", Then::Halt), args = ["-smp", "2"], timeout = "5s")]
+#[qemu_test(machine = guest("x", Then::Halt), args = ["-smp", "2"], timeout = "15s")]
 #[ignore = "fails on purpose: run by report.rs"]
 fn is_stopped_until_the_time_is_over(vm: &Machine) -> qemu_test::Result<()> {
     vm.console().wait_for("x", Duration::from_secs(60))?;

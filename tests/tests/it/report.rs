@@ -238,14 +238,14 @@ fn a_test_that_takes_too_long_says_what_it_waited_for() {
     assert!(
         failure
             .first_line()
-            .ends_with("timed out after 1 s while waiting for the event SHUTDOWN (machine `vm`)"),
+            .ends_with("timed out after 8 s while waiting for the event SHUTDOWN (machine `vm`)"),
         "{}",
         failure.output
     );
     assert!(
         failure
             .output
-            .contains("Error: the test timed out after 1 s while waiting for the event SHUTDOWN")
+            .contains("Error: the test timed out after 8 s while waiting for the event SHUTDOWN")
     );
     failure.says(&["machine `vm`  running\n"]);
 }
