@@ -315,12 +315,20 @@ fn launches_a_thousand() {
     launch_all(5);
     let (before, memory_before) = (counts(), memory());
     launch_all(EACH);
-    // A thread that was waited for is still listed for a moment.
+    // A thread that was waited for is still listed for a moment: now, or when the others were counted.
+    let more = || {
+        let now = counts();
+        (now.0 > before.0 || now.1 > before.1 || now.2 > before.2).then_some(now)
+    };
     let limit = Instant::now() + Duration::from_secs(10);
-    while counts() != before && Instant::now() < limit {
+    while more().is_some() && Instant::now() < limit {
         std::thread::yield_now();
     }
-    assert_eq!(counts(), before, "descriptors, threads, temporary files");
+    assert_eq!(
+        more(),
+        None,
+        "descriptors, threads, temporary files; {before:?} before"
+    );
     let grown = memory().saturating_sub(memory_before);
     println!("{} launches, {grown} KiB more memory", THREADS * EACH);
     assert!(grown < 4 << 10, "{grown} KiB of memory are left");
