@@ -153,10 +153,14 @@ impl Machine {
         loop {
             let cause = interrupt.cause();
             if let Some(status) = self.exit_status() {
-                // A panic device ends QEMU with status 0: the status alone would tell of a good end.
-                let panicked =
-                    |cause: Cause| matches!(cause, Cause::Guest(death) if death.kind == DeathKind::Panic);
-                if self.inner.why_it_ended().is_some_and(panicked)
+                // The status alone would tell of another end: a panic device ends QEMU with status 0, and the test's
+                // own limit by a signal that is none of its doing.
+                let worse = |cause: Cause| match cause {
+                    Cause::Guest(death) => death.kind == DeathKind::Panic,
+                    Cause::TestTimeout { .. } => true,
+                    Cause::Exited { .. } | Cause::Disconnected { .. } => false,
+                };
+                if self.inner.why_it_ended().is_some_and(worse)
                     && let Some(error) = wait.over(doing, String::new)
                 {
                     return Err(error);
