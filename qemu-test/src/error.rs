@@ -49,6 +49,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// What happened, without the blocks of context below it.
+    pub(crate) fn first_line(&self) -> String {
+        self.to_string().lines().next().unwrap_or_default().to_owned()
+    }
+
     /// Wraps an error of the test's own, or a message.
     ///
     /// ```

@@ -64,12 +64,8 @@ impl Evidence {
             Ok(status) => status,
             Err(Error::Exited(_) | Error::Disconnected(_)) if ended(QUESTION) => return None,
             Err(error) => {
-                let error = error.to_string();
                 return Some(Self {
-                    state: format!(
-                        "but its monitor does not answer: {}",
-                        error.lines().next().unwrap_or_default()
-                    ),
+                    state: format!("but its monitor does not answer: {}", error.first_line()),
                     verdict: Some(threads::verdict(&table, qemu)),
                     threads: Some(threads::table(&table)),
                     screen: None,

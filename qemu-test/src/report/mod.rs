@@ -82,6 +82,5 @@ pub(crate) fn mark(run: &RunDir, state: &str) {
 /// Says why a test ends before its body, the way libtest tells of an `Err`.
 #[expect(clippy::print_stderr, reason = "stands in for libtest's own line")]
 pub(crate) fn say_error(error: &Error) {
-    let text = error.to_string();
-    eprintln!("Error: {}", text.lines().next().unwrap_or_default());
+    eprintln!("Error: {}", error.first_line());
 }

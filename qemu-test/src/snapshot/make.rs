@@ -85,7 +85,7 @@ impl Maker<'_> {
         });
         let disks = match disks {
             Ok(disks) => disks,
-            Err(error) => return Ok(Made::Unfit(first_line(&error))),
+            Err(error) => return Ok(Made::Unfit(error.first_line())),
         };
         if !self.subject.starts_paused() {
             let_run(&vm)?;
@@ -212,14 +212,10 @@ fn obstacle(vm: &Machine, error: &Error) -> String {
         .filter_map(|reason| reason.as_str())
         .collect();
     if reasons.is_empty() {
-        first_line(error)
+        error.first_line()
     } else {
         reasons.join("; ")
     }
-}
-
-pub(super) fn first_line(error: &Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// To whom a booting machine belongs: its files are nobody's but the fixture's, and its failure is everybody's.

@@ -60,7 +60,7 @@ pub(crate) fn fork(subject: &Subject<'_>, home: &Arc<dyn Home>, clock: &Arc<dyn 
             Err(error) if new || second_time => {
                 let reason = format!(
                     "QEMU does not go on from its own snapshot: {}",
-                    make::first_line(&error)
+                    error.first_line()
                 );
                 store.declare_unfit(&key, used, &reason)?;
                 return boot_instead(subject, home, &reason);

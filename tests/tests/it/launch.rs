@@ -169,6 +169,18 @@ fn a_descriptor_set_is_there_for_qemu() {
     }
 }
 
+/// Starts the machine by its `command.sh`, with `lines` for its monitor, and waits for its end.
+pub(crate) fn started_by_hand(vm: &Machine, lines: &str) -> std::process::Output {
+    let mut child = std::process::Command::new("sh")
+        .arg(vm.dir().join("command.sh"))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), lines.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
 #[qemu_test(machine = none(), name = "the name")]
 fn the_artifacts_start_the_machine_again_by_hand(vm: &Machine) {
     let script = fs::read_to_string(vm.dir().join("command.sh")).unwrap();
@@ -177,14 +189,7 @@ fn the_artifacts_start_the_machine_again_by_hand(vm: &Machine) {
         "{script}"
     );
     // The script runs the machine to the end that its caller asks for on the monitor.
-    let mut child = std::process::Command::new("sh")
-        .arg(vm.dir().join("command.sh"))
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"info version\nquit\n").unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = started_by_hand(vm, "info version\nquit\n");
     assert!(output.status.success(), "{output:?}");
     assert!(
         String::from_utf8_lossy(&output.stdout).contains("QEMU"),

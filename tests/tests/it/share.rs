@@ -109,14 +109,7 @@ fn the_script_that_starts_the_machine_again_shares_the_folder_again() {
         .share("files", host.path())
         .launch()
         .unwrap();
-    let mut child = std::process::Command::new("sh")
-        .arg(vm.dir().join("command.sh"))
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"info block\nquit\n").unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = crate::launch::started_by_hand(&vm, "info block\nquit\n");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && told.contains("share-files"),
