@@ -34,6 +34,10 @@ pub enum Accel {
     /// KVM, or an error that says why it does not work here: the same proof is asked for as with `Auto`.
     Kvm,
     /// TCG: QEMU's own emulator, which works everywhere.
+    ///
+    /// It runs each processor of a guest on a thread of its own. With two of them, and a host that is busy, about one
+    /// boot of Linux in a hundred was seen to fail with QEMU 10.0, which aborted or lost an interrupt. Where a test
+    /// does not need them at the same time, `args = ["-accel", "tcg,thread=single"]` lets them take turns instead.
     Tcg,
 }
 

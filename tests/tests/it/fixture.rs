@@ -8,7 +8,7 @@ use qemu_test::fixture::{Fixture, Isolation};
 use qemu_test::{Machine, MachineBuilder, Result, qemu_test, qmp};
 use qemu_test_tests::guest::{self, BUSY_HOST};
 
-use crate::guests::{LONG, PROMPT, linux};
+use crate::guests::{IN_TURN, LONG, PROMPT, linux};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -117,7 +117,9 @@ fn memory_in_any_of_its_forms_is_copied() {
 
 #[test]
 fn several_machine_options_and_processors_are_copied() {
-    const OPTIONS: [&str; 10] = [
+    const OPTIONS: [&str; 12] = [
+        IN_TURN[0],
+        IN_TURN[1],
         "-machine",
         "q35",
         "-machine",

@@ -11,6 +11,7 @@ use crate::guests::{self, LONG, PROMPT};
 fn linux() -> MachineBuilder {
     guests::linux("console=ttyS0 quiet")
         .args(["-smp", "2", "-device", "pvpanic-pci"])
+        .args(guests::IN_TURN)
         .console()
 }
 
