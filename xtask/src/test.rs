@@ -1,43 +1,38 @@
 //! `cargo xtask test`: all tests, with every version of QEMU and every test runner there is.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use crate::cargo::{BIN_DIR, Cargo};
 use crate::{other_qemu, setup, ui};
 
+const NEXTEST: &[&str] = &["nextest", "run", "--workspace", "--no-fail-fast"];
+
+/// The QEMU that tests use.
+#[derive(Clone)]
+enum Qemu {
+    /// The one they find without being told.
+    Found,
+    /// The one whose programs are in this folder.
+    In(PathBuf),
+}
+
+/// What runs them.
+#[derive(Clone, Copy)]
+enum Runner {
+    CargoTest,
+    Nextest,
+}
+
 pub(crate) fn run() -> Result<()> {
     setup::run()?;
-    let mut runs = Vec::new();
     ui::line("\ntest");
-    if std::env::var_os(BIN_DIR).is_some() {
-        ui::line(format_args!(
-            "  with QEMU {} only, because {BIN_DIR} is set",
-            other_qemu::in_use()?
-        ));
-    } else {
-        let installed = other_qemu::installed()?;
-        ui::line(format_args!("  with QEMU {installed}, the installed one"));
-        let others = other_qemu::unpacked(&installed);
-        for (bin, version) in &others {
-            ui::line(format_args!("  with QEMU {version}, in `{}`", bin.display()));
-            // The library's own code and the documentation's examples do not change with QEMU's version; machines do.
-            runs.push(
-                Cargo::new(&["test", "--workspace", "--no-fail-fast", "--tests"]).with_qemu(bin.clone()),
-            );
-        }
-        if others.is_empty() {
-            ui::line("  not run: with a second version of QEMU, because setup found none");
-        }
-    }
-    runs.push(Cargo::new(&["test", "--workspace", "--no-fail-fast"]));
-    if Cargo::new(&["nextest", "--version"]).exists() {
-        runs.push(Cargo::new(&["nextest", "run", "--workspace", "--no-fail-fast"]));
-    } else {
-        ui::line(
-            "  not run: under cargo-nextest, because it is not installed (`cargo install cargo-nextest --locked`)",
-        );
-    }
-    // All of them, so that one run tells everything; the runners' own summaries are the last lines.
+    let runs: Vec<_> = pairs(&qemus()?, &runners())
+        .into_iter()
+        .map(|(qemu, runner)| call(qemu, runner))
+        .collect();
+    // All of them, so that one call tells everything; the runners' own summaries are the last lines.
     let mut failed = Vec::new();
     for run in &runs {
         if !run.run()?.success() {
@@ -53,4 +48,55 @@ pub(crate) fn run() -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn qemus() -> Result<Vec<Qemu>> {
+    let mut qemus = vec![Qemu::Found];
+    if std::env::var_os(BIN_DIR).is_some() {
+        ui::line(format_args!(
+            "  with QEMU {} only, because {BIN_DIR} is set",
+            other_qemu::in_use()?
+        ));
+        return Ok(qemus);
+    }
+    let installed = other_qemu::installed()?;
+    ui::line(format_args!("  with QEMU {installed}, the installed one"));
+    for (bin, version) in other_qemu::unpacked(&installed) {
+        ui::line(format_args!("  with QEMU {version}, in `{}`", bin.display()));
+        qemus.push(Qemu::In(bin));
+    }
+    if qemus.len() == 1 {
+        ui::line("  not run: with a second version of QEMU, because setup found none");
+    }
+    Ok(qemus)
+}
+
+fn runners() -> Vec<Runner> {
+    if Cargo::new(&["nextest", "--version"]).exists() {
+        return vec![Runner::CargoTest, Runner::Nextest];
+    }
+    ui::line(
+        "  not run: under cargo-nextest, because it is not installed (`cargo install cargo-nextest --locked`)",
+    );
+    vec![Runner::CargoTest]
+}
+
+/// Runs in which each version and each runner has its turn. How a machine behaves is up to QEMU, and how a test begins
+/// and ends up to the runner; neither knows of the other, so that every version under every runner would tell no more.
+fn pairs(qemus: &[Qemu], runners: &[Runner]) -> Vec<(Qemu, Runner)> {
+    (0..qemus.len().max(runners.len()))
+        .map(|i| (qemus[i % qemus.len()].clone(), runners[i % runners.len()]))
+        .collect()
+}
+
+fn call(qemu: Qemu, runner: Runner) -> Cargo {
+    match (runner, qemu) {
+        (Runner::Nextest, Qemu::Found) => Cargo::new(NEXTEST),
+        (Runner::Nextest, Qemu::In(bin)) => Cargo::new(NEXTEST).with_qemu(bin),
+        (Runner::CargoTest, Qemu::Found) => Cargo::new(&["test", "--workspace", "--no-fail-fast"]),
+        // The documentation's examples have run with the found one.
+        (Runner::CargoTest, Qemu::In(bin)) => {
+            Cargo::new(&["test", "--workspace", "--no-fail-fast", "--tests"]).with_qemu(bin)
+        }
+    }
 }
