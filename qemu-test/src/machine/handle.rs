@@ -11,10 +11,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::MachineBuilder;
 use super::ending::How;
 use super::inner::Inner;
+use super::{CONSOLE, MachineBuilder};
 use crate::CommandLine;
+use crate::console::Console;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::interrupt::{Cause, DeathKind, Wait};
@@ -365,6 +366,36 @@ impl Machine {
                 .file_name()
                 .unwrap_or(OsStr::new(name)),
         )
+    }
+
+    /// The guest's first serial port, or its virtio console of the name `console`.
+    ///
+    /// # Panics
+    ///
+    /// Where the machine was not built with [`MachineBuilder::console`].
+    #[track_caller]
+    pub fn console(&self) -> &Console {
+        self.inner.console(CONSOLE).unwrap_or_else(|| {
+            panic!("machine `{}` has no console: say `console` in #[qemu_test(console)] or call MachineBuilder::console()", self.name())
+        })
+    }
+
+    /// The console that was given this name by [`MachineBuilder::serial_console`],
+    /// [`virtio_console`](MachineBuilder::virtio_console) or [`virtio_port`](MachineBuilder::virtio_port).
+    ///
+    /// # Panics
+    ///
+    /// Where there is none of this name; the message names those that there are.
+    #[track_caller]
+    pub fn console_named(&self, name: &str) -> &Console {
+        self.inner.console(name).unwrap_or_else(|| {
+            let names: Vec<_> = self.inner.parts.consoles.iter().map(Console::name).collect();
+            panic!(
+                "machine `{}` has no console `{name}`; it has: {}",
+                self.name(),
+                names.join(", ")
+            )
+        })
     }
 
     /// The qtest protocol.

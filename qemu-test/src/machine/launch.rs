@@ -11,17 +11,15 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::Machine;
-use super::arguments::{self, Connections, Endpoint, FIRST_FD};
 use super::builder::{MachineBuilder, Monitor};
-use super::consoles;
 use super::extras::Extras;
 use super::failure::Failure;
 use super::home::Home;
 use super::inner::Inner;
+use super::line::{self, Connections, Endpoint, FIRST_FD};
 use super::log::Log;
 use super::memory_killer;
 use super::parts::{Parts, ShortDir};
-use super::share;
 use super::watch::Watcher;
 use crate::CommandLine;
 use crate::accel::Choice;
@@ -109,8 +107,7 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
     .map_err(Error::other)?;
     let program = locate::locate(&builder.program, &Surroundings::of_this_process())
         .map_err(|missing| failure.no_program(builder, missing))?;
-    let mistake = consoles::mistake(&builder.consoles).or_else(|| share::mistake(&builder.shares));
-    if let Some(mistake) = mistake {
+    if let Some(mistake) = builder.mistake() {
         return Err(Error::other(mistake));
     }
     let accel = builder
@@ -125,11 +122,11 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
     if !builder.shares.is_empty() {
         sockets.make()?;
     }
-    share::archive(&builder.shares, sockets.path())?;
+    line::archive(&builder.shares, sockets.path())?;
     let mut theirs = TheirEnds::default();
     let (ours, connections) = connect(builder, &mut sockets, &mut theirs)?;
     let mut command_line =
-        arguments::command_line(builder, &program, sockets.path(), accel.as_ref(), &connections);
+        line::command_line(builder, &program, sockets.path(), accel.as_ref(), &connections);
     command_line.extend(extras.arguments);
     let command_line = CommandLine::new(command_line);
     let log = Log::create(&dir.join("qemu.log")).map_err(io("creating qemu.log"))?;
@@ -160,7 +157,7 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
     let by_hand = extras.of_fixture.then(|| builder.clone().arg("-snapshot"));
     write_script(
         dir,
-        &arguments::script(
+        &line::script(
             by_hand.as_ref().unwrap_or(builder),
             &program,
             std::env::current_dir().ok().as_deref(),
@@ -247,7 +244,7 @@ pub(crate) fn configuration(builder: &MachineBuilder) -> Option<(PathBuf, Vec<Os
         None => None,
     };
     let dir = Path::new("{dir}");
-    let line = arguments::command_line(builder, &program, dir, accel.as_ref(), &connections);
+    let line = line::command_line(builder, &program, dir, accel.as_ref(), &connections);
     Some((program, line))
 }
 

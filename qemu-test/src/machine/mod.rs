@@ -1,8 +1,6 @@
 //! A QEMU machine's life: from a builder over the running machine to its end.
 
-mod arguments;
 mod builder;
-mod consoles;
 mod ending;
 mod extras;
 mod failure;
@@ -11,18 +9,18 @@ mod handle;
 mod home;
 mod inner;
 mod launch;
+mod line;
 mod log;
 mod memory_killer;
 mod parts;
 mod screen;
-mod share;
 mod shutdown;
 mod verbs;
 mod verdict;
 mod watch;
 
+pub(crate) use builder::CONSOLE;
 pub use builder::{ExpectedExit, MachineBuilder, Monitor};
-pub(crate) use consoles::CONSOLE;
 pub(crate) use ending::How;
 pub(crate) use extras::Extras;
 pub(crate) use handle::Lender;

@@ -1,19 +1,24 @@
-//! What a machine is made of, before there is one.
+//! What a machine is to be, before there is one.
+
+mod consoles;
+mod expected_exit;
+mod shares;
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::consoles::ConsoleSpec;
-use super::share::Share;
 use crate::accel::Accel;
-use crate::exit;
 use crate::guest::AllowedLine;
 use crate::locate::Program;
+
+pub(crate) use consoles::CONSOLE;
+pub(super) use consoles::{ConsoleSpec, Device};
+pub use expected_exit::ExpectedExit;
+pub(super) use shares::Share;
 
 /// How long a command may take unless the builder or the command says otherwise.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,41 +75,6 @@ pub enum Monitor {
     Unix(PathBuf),
     /// A TCP address on which the library listens and to which QEMU connects. Port 0 takes a free one.
     Tcp(SocketAddr),
-}
-
-/// How a machine will end, when that is not with status 0 after `quit`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ExpectedExit {
-    /// By itself, with this status.
-    Code(i32),
-    /// By this signal.
-    Signal(i32),
-}
-
-impl ExpectedExit {
-    pub(crate) fn matches(self, status: ExitStatus) -> bool {
-        use std::os::unix::process::ExitStatusExt;
-        match self {
-            Self::Code(code) => status.code() == Some(code),
-            Self::Signal(signal) => status.signal() == Some(signal),
-        }
-    }
-}
-
-impl From<i32> for ExpectedExit {
-    fn from(code: i32) -> Self {
-        Self::Code(code)
-    }
-}
-
-impl std::fmt::Display for ExpectedExit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Code(code) => write!(f, "exit with status {code}"),
-            Self::Signal(signal) => write!(f, "end by signal {}", exit::signal_name(*signal)),
-        }
-    }
 }
 
 impl Default for MachineBuilder {
@@ -317,5 +287,10 @@ impl MachineBuilder {
     pub fn expect_guest_panic(mut self) -> Self {
         self.expect_guest_panic = true;
         self
+    }
+
+    /// Why there can be no such machine.
+    pub(super) fn mistake(&self) -> Option<String> {
+        consoles::mistake(&self.consoles).or_else(|| shares::mistake(&self.shares))
     }
 }
