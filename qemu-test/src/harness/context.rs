@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
-use super::timer::Clock;
+use super::clock::Clock;
 use crate::artifacts::{RunDir, TestPath};
 use crate::error::{LaunchError, seconds};
 use crate::interrupt::{Cause, EndedWaits, Interrupt};

@@ -5,6 +5,7 @@
 //! belongs to itself.
 
 mod alone;
+mod clock;
 mod context;
 mod entry;
 mod home;
