@@ -46,12 +46,19 @@ impl Apt {
         }
         // Without this, apt is content with lists that it could not fetch.
         let all = ["-o", "APT::Update::Error-Mode=any"];
-        let update = self.program("apt-get").args(all).args(["--quiet", "update"]);
+        let update = self
+            .program("apt-get")
+            .args(all)
+            .args(["--quiet", "update"])
+            .called("apt-get update");
         match update.step(
             &format!("reading the lists of packages for {}", self.architecture),
             &self.dir,
         ) {
             Ok(()) => fs::write(&stamp, "").with_context(|| format!("cannot write `{}`", stamp.display())),
+            Err(error) if !self.has_lists() => Err(error.context(
+                "no list of packages can be read: is there a network, and a proxy where it needs one?",
+            )),
             // One of the user's sources may be down or lack this architecture: what counts is whether the packages
             // that are wanted can be found, and that comes next.
             Err(error) => {
@@ -59,6 +66,20 @@ impl Apt {
                 Ok(())
             }
         }
+    }
+
+    /// Removes what root's apt leaves beside the lists: an empty folder that is not the user's.
+    pub(crate) fn tidy(&self) {
+        // One that is not there or not empty is as good.
+        let _ = fs::remove_dir(self.lists().join("auxfiles"));
+    }
+
+    /// Whether there are lists of packages, new or old.
+    fn has_lists(&self) -> bool {
+        let lists = fs::read_dir(self.lists()).into_iter().flatten().flatten();
+        lists
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .any(|name| name.contains("_Packages"))
     }
 
     fn prepare(&self) -> Result<()> {
@@ -118,6 +139,7 @@ impl Apt {
             .args(["-o", "Acquire::Languages=none", "-o", "Acquire::Retries=3"])
             .args(["-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"])
             .args(["-o", "Acquire::IndexTargets::deb::CNF::DefaultEnabled=false"])
+            .called(name)
     }
 
     /// The versions of `package`, the one that apt would take first; none where there is no such package.
@@ -184,7 +206,8 @@ impl Apt {
         let download = self
             .program("apt-get")
             .args(["--quiet", "download"])
-            .args(packages);
+            .args(packages)
+            .called(format!("apt-get download {}", list(packages)));
         download.step(&format!("downloading {}", list(packages)), downloads)?;
         let files = fs::read_dir(downloads)?
             .map(|entry| Ok(entry?.path()))

@@ -1,6 +1,6 @@
 //! Running other programs: captured, with visible progress, and with an error that says what to do by hand.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -17,46 +17,76 @@ const QUOTED_LINES: usize = 15;
 
 /// A command line under construction: the program to start, and how it reads to the user.
 #[derive(Clone)]
-pub(crate) struct Program(Vec<std::ffi::OsString>);
+pub(crate) struct Program {
+    words: Vec<OsString>,
+    /// What an error calls it, where the command line is too long to be read.
+    name: Option<String>,
+}
 
 impl Program {
     pub(crate) fn new(program: impl AsRef<OsStr>) -> Program {
-        Program(vec![program.as_ref().to_owned()])
+        Program {
+            words: vec![program.as_ref().to_owned()],
+            name: None,
+        }
     }
 
     pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Program {
-        self.0.push(argument.as_ref().to_owned());
+        self.words.push(argument.as_ref().to_owned());
         self
     }
 
     pub(crate) fn args<I: IntoIterator<Item: AsRef<OsStr>>>(mut self, arguments: I) -> Program {
-        self.0
+        self.words
             .extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         self
     }
 
-    /// The same, with root's rights: as it is for root, else through `sudo` or `doas`.
+    /// Lets errors call it `name` instead of quoting it in full.
+    pub(crate) fn called(mut self, name: impl Into<String>) -> Program {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The same, with root's rights: as it is for root, else through `sudo` or `doas`, which may ask for a password
+    /// now, before the line of a step would overwrite the question.
     pub(crate) fn with_root(self) -> Result<Program> {
         if is_root() {
             return Ok(self);
         }
-        let Some(by) = ["sudo", "doas"]
-            .into_iter()
-            .find(|program| find(program).is_some())
-        else {
-            bail!("this needs root, and there is neither sudo nor doas: as root, run\n    {self}");
+        let ask = if find("sudo").is_some() {
+            Program::new("sudo").arg("--validate")
+        } else if find("doas").is_some() {
+            Program::new("doas").arg("true")
+        } else {
+            bail!("this needs root's rights, and there is neither `sudo` nor `doas`");
         };
+        let by = ask.words[0].clone();
+        let status = ask
+            .command()
+            .status()
+            .with_context(|| format!("cannot start `{ask}`"))?;
+        if !status.success() {
+            bail!("this needs root's rights, and `{ask}` did not give them ({status})");
+        }
+        let name = self.name();
         // `env` because sudo drops the environment, and package managers must not ask questions.
         Ok(Program::new(by)
             .args(["env", "DEBIAN_FRONTEND=noninteractive"])
-            .args(self.0))
+            .args(self.words)
+            .called(name))
+    }
+
+    /// What an error calls it.
+    fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.to_string())
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.0[0]);
+        let mut command = Command::new(&self.words[0]);
         // English messages, because a few are read; no questions, because nobody is asked.
         command
-            .args(&self.0[1..])
+            .args(&self.words[1..])
             .env("LC_ALL", "C.UTF-8")
             .env("DEBIAN_FRONTEND", "noninteractive");
         command.stdin(Stdio::null());
@@ -71,7 +101,8 @@ impl Program {
             .with_context(|| format!("cannot start `{self}`"))?;
         if !output.status.success() {
             bail!(
-                "`{self}` failed ({}):\n{}",
+                "`{}` failed ({}):\n{}",
+                self.name(),
                 output.status,
                 tail(&String::from_utf8_lossy(&output.stderr))
             );
@@ -113,7 +144,7 @@ impl Program {
         }
         let status = child.wait()?;
         if !status.success() {
-            bail!("`{self}` failed ({status}):\n{}", tail(&all));
+            bail!("`{}` failed ({status}):\n{}", self.name(), tail(&all));
         }
         step.done();
         Ok(())
@@ -123,7 +154,7 @@ impl Program {
 /// The command line as a user would type it.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, argument) in self.0.iter().enumerate() {
+        for (index, argument) in self.words.iter().enumerate() {
             let argument = argument.to_string_lossy();
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%~".contains(c);
             let space = if index == 0 { "" } else { " " };
@@ -186,4 +217,21 @@ pub(crate) fn is_root() -> bool {
 
     // The owner of a process's folder in /proc is its effective user.
     std::fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_calls_a_program_by_its_name_where_it_has_one() {
+        let fails = Program::new("sh").args(["-c", "echo why >&2; exit 3"]);
+        let in_full = fails.output().unwrap_err().to_string();
+        let by_name = fails.called("the chore").output().unwrap_err().to_string();
+        assert_eq!(
+            in_full,
+            "`sh -c 'echo why >&2; exit 3'` failed (exit status: 3):\n    why"
+        );
+        assert_eq!(by_name, "`the chore` failed (exit status: 3):\n    why");
+    }
 }

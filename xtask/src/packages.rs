@@ -44,7 +44,7 @@ const MANAGERS: &[Manager] = &[
     },
     Manager {
         program: "apk",
-        install: &["add"],
+        install: &["add", "--update-cache"],
         qemu: &["qemu-system-x86_64", "qemu-system-aarch64", "qemu-img"],
     },
 ];
@@ -69,21 +69,35 @@ impl Manager {
     /// Installs `packages` with this manager's own means.
     pub(crate) fn run(&self, packages: &[&str]) -> Result<()> {
         let install = self.install(packages);
-        let by_hand = format!("install them by hand, as root: {install}");
+        let by_hand = by_hand(&install);
         install
-            .with_root()?
-            .step(&format!("installing {}", packages.join(", ")), Path::new("/"))
+            .with_root()
+            .and_then(|install| install.step(&format!("installing {}", packages.join(", ")), Path::new("/")))
             .context(by_hand)
     }
 }
 
-/// Which of QEMU's programs are not there.
+/// What the user is to do where this program cannot.
+fn by_hand(command: impl std::fmt::Display) -> String {
+    format!("QEMU is not installed; by hand, as root, and then this again:\n    {command}")
+}
+
+/// Which of QEMU's programs are not there, or do not start.
 pub(crate) fn missing() -> Vec<&'static str> {
     PROGRAMS
         .iter()
         .copied()
-        .filter(|program| command::find(program).is_none())
+        .filter(|program| flaw(program).is_some())
         .collect()
+}
+
+/// What is wrong with a program. An installation that was cut short may leave one without its libraries.
+fn flaw(program: &str) -> Option<String> {
+    let Some(path) = command::find(program) else {
+        return Some(format!("there is no `{program}` on PATH"));
+    };
+    let version = Program::new(path).arg("--version").output();
+    version.err().map(|error| format!("{error:#}"))
 }
 
 /// Installs QEMU, of which `missing` is not there.
@@ -103,10 +117,14 @@ pub(crate) fn install_qemu(missing: &[&str]) -> Result<()> {
         manager.qemu.join(", ")
     ));
     if manager.is_apt() {
-        install_with_apt(manager)
+        install_with_apt(manager)?;
     } else {
-        manager.run(manager.qemu)
+        manager.run(manager.qemu)?;
     }
+    if let Some(flaw) = missing.iter().find_map(|program| flaw(program)) {
+        bail!("QEMU's packages are installed, and yet: {flaw}");
+    }
+    Ok(())
 }
 
 /// Installs with lists of packages of our own, so that it works on a system whose lists are empty or old, and with
@@ -115,17 +133,21 @@ fn install_with_apt(manager: &Manager) -> Result<()> {
     let apt = Apt::open(host_architecture()?)?;
     // apt refuses everything while an earlier run of dpkg, cut short, has left its journal.
     if fs::read_dir("/var/lib/dpkg/updates").is_ok_and(|mut journal| journal.next().is_some()) {
-        let repair = Program::new("dpkg").args(["--configure", "-a"]).with_root()?;
-        repair.step(
-            "finishing an interrupted installation (dpkg --configure -a)",
-            Path::new("/"),
-        )?;
+        let repair = Program::new("dpkg").args(["--configure", "-a"]);
+        let by_hand =
+            format!("an installation was cut short; by hand, as root, and then this again:\n    {repair}");
+        let label = "finishing an interrupted installation (dpkg --configure -a)";
+        repair
+            .with_root()
+            .and_then(|repair| repair.step(label, Path::new("/")))
+            .context(by_hand)?;
     }
     let mut refusals = Vec::new();
     for suite in suites() {
         let install = |simulate: &[&str]| {
             let program = Program::new("apt-get").args(["--quiet", "-o", "DPkg::Lock::Timeout=120"]);
             program
+                .called("apt-get install")
                 .args(apt.system_options())
                 .args(simulate)
                 .args(&suite)
@@ -141,11 +163,20 @@ fn install_with_apt(manager: &Manager) -> Result<()> {
                 let names: Vec<&str> = new.iter().filter_map(|line| line.split(' ').next()).collect();
                 ui::line(format_args!("  with what they depend on: {}", list(&names)));
                 let label = format!("installing {}", manager.qemu.join(", "));
-                let by_hand = format!("install it by hand, as root: {}", install(&[]));
-                return install(&[])
-                    .with_root()?
-                    .step(&label, Path::new("/"))
-                    .context(by_hand);
+                // The release's own QEMU needs none of what makes our command long.
+                let by_hand = if suite.is_empty() {
+                    by_hand(format_args!(
+                        "apt-get update && {}",
+                        manager.install(manager.qemu)
+                    ))
+                } else {
+                    by_hand(install(&[]))
+                };
+                let installed = install(&[])
+                    .with_root()
+                    .and_then(|install| install.step(&label, Path::new("/")));
+                apt.tidy();
+                return installed.context(by_hand);
             }
             Err(refusal) => refusals.push(format!("{refusal:#}")),
         }
@@ -173,5 +204,18 @@ pub(crate) fn host_architecture() -> Result<&'static str> {
         "x86_64" => Ok("amd64"),
         "aarch64" => Ok("arm64"),
         other => bail!("this machine's architecture, `{other}`, is not known to `cargo xtask setup`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_missing_that_is_not_there_or_does_not_start() {
+        assert_eq!(flaw("true"), None);
+        // It ends with 1 whatever it is asked, as a program does that lacks a library.
+        assert!(flaw("false").is_some_and(|flaw| flaw.contains("failed")));
+        assert!(flaw("no-such-program").is_some_and(|flaw| flaw.contains("PATH")));
     }
 }
