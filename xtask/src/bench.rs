@@ -14,7 +14,7 @@ const PYTHON: &str = "QEMU_TEST_BENCH_PYTHON";
 const CLIENT: &str = "qemu.qmp";
 
 pub(crate) fn run(groups: &[String]) -> Result<()> {
-    setup::run()?;
+    let outcome = setup::run()?;
     let python = python_client();
     ui::line(format_args!(
         "\nbench: with QEMU {}; leave the machine alone meanwhile",
@@ -36,7 +36,7 @@ pub(crate) fn run(groups: &[String]) -> Result<()> {
     }
     let status = bench.run()?;
     if !status.success() {
-        bail!("the measurement failed ({status})");
+        bail!("the measurement failed ({status}){}", outcome.remark());
     }
     Ok(())
 }

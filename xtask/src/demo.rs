@@ -6,14 +6,17 @@ use crate::cargo::Cargo;
 use crate::{other_qemu, setup, ui};
 
 pub(crate) fn run() -> Result<()> {
-    setup::run()?;
+    let outcome = setup::run()?;
     ui::line(format_args!(
         "\ndemo: the examples' tests, each on real machines of QEMU {}",
         other_qemu::in_use()?
     ));
     let status = Cargo::new(&["test", "--package", "qemu-test-examples", "--tests"]).run()?;
     if !status.success() {
-        bail!("an example failed ({status}): its report is above");
+        bail!(
+            "an example failed ({status}): its report is above{}",
+            outcome.remark()
+        );
     }
     Ok(())
 }

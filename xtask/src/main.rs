@@ -73,7 +73,7 @@ fn run() -> Result<()> {
         }
     }
     match command.as_deref() {
-        Some("setup") => setup::run(),
+        Some("setup") => setup::all(),
         Some("demo") => demo::run(),
         Some("test") => test::run(),
         Some("bench") => bench::run(&groups),

@@ -29,7 +29,7 @@ impl Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    setup::run()?;
+    let outcome = setup::run()?;
     ui::line("\nsoak");
     let minutes = options.minutes.map(|minutes| minutes.to_string());
     let seed = options.seed.map(|seed| seed.to_string());
@@ -46,7 +46,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     arguments.extend(seed.iter().flat_map(|seed| ["--seed", seed.as_str()]));
     let status = Cargo::new(&arguments).run()?;
     if !status.success() {
-        bail!("something survived, hung or was left ({status}): the lines above say what");
+        bail!(
+            "something survived, hung or was left ({status}): the lines above say what{}",
+            outcome.remark()
+        );
     }
     Ok(())
 }

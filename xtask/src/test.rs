@@ -26,7 +26,7 @@ enum Runner {
 }
 
 pub(crate) fn run() -> Result<()> {
-    setup::run()?;
+    let outcome = setup::run()?;
     ui::line("\ntest");
     let runs: Vec<_> = pairs(&qemus()?, &runners())
         .into_iter()
@@ -41,10 +41,11 @@ pub(crate) fn run() -> Result<()> {
     }
     if !failed.is_empty() {
         bail!(
-            "{} of {} runs failed:\n  {}",
+            "{} of {} runs failed:\n  {}{}",
             failed.len(),
             runs.len(),
-            failed.join("\n  ")
+            failed.join("\n  "),
+            outcome.remark()
         );
     }
     Ok(())

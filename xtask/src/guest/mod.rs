@@ -52,6 +52,17 @@ const INITRAMFS: &str = "initramfs.cpio.gz";
 /// Says what the files were made from; written last, so that its content vouches for the others.
 const RECIPE: &str = "recipe.txt";
 
+/// Why no guest can be made on this system, and what to do; `None` where they can.
+pub(crate) fn unavailable() -> Option<String> {
+    command::find("apt-get").is_none().then(|| {
+        format!(
+            "the Linux guests are made from packages of Debian or Ubuntu by apt-get, which is not here; by hand: run `cargo \
+             xtask setup` on a system that has it, and copy its `target/guest` to `{}`",
+            paths::guests().display()
+        )
+    })
+}
+
 impl Guest {
     fn dir(&self) -> PathBuf {
         paths::guests().join(self.folder)
@@ -68,13 +79,6 @@ impl Guest {
     /// Fetches kernel and busybox and builds the initramfs.
     pub(crate) fn make(&self) -> Result<()> {
         let dir = self.dir();
-        if command::find("apt-get").is_none() {
-            bail!(
-                "it is made from packages of Debian or Ubuntu by apt-get, which is not here; by hand: run `cargo xtask \
-                 setup` on a system that has it, and copy its `target/guest` to `{}`",
-                paths::guests().display()
-            );
-        }
         let apt = Apt::open(self.architecture)?;
         fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
         let scratch = paths::partial(&dir.join("unpacked"));
