@@ -290,16 +290,6 @@ impl Machine {
         self.inner.client.hmp(line)
     }
 
-    /// This QEMU's schema for `QEMU_TEST_SCHEMA`, by which [`qmp!`](crate::qmp!) learns the names of a newer or patched
-    /// QEMU: [`qmp::Client::schema_dump`](crate::qmp::Client::schema_dump) says more.
-    ///
-    /// # Errors
-    ///
-    /// As for [`command`](Self::command).
-    pub fn schema_dump(&self) -> Result<String> {
-        self.inner.client.schema_dump()
-    }
-
     /// Takes all events that have come and were not taken yet.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use super::line::{self, Connections, Endpoint, FIRST_FD};
 use super::log::Log;
 use super::memory_killer;
 use super::parts::{Parts, ShortDir};
+use super::stand_in::StandIns;
 use super::watch::Watcher;
 use crate::CommandLine;
 use crate::accel::Choice;
@@ -38,22 +39,26 @@ use crate::qtest::Qtest;
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Our ends of a machine's connections.
-struct OurEnds {
-    monitor: MonitorEnd,
+pub(super) struct OurEnds {
+    pub(super) monitor: MonitorEnd,
     consoles: Vec<OwnedFd>,
     qtest: Option<OwnedFd>,
 }
 
-enum MonitorEnd {
+pub(super) enum MonitorEnd {
     Connected(OwnedFd),
     Listening(Listener),
 }
 
 /// The descriptors that QEMU gets, with the numbers that they get there.
 #[derive(Default)]
-struct TheirEnds(Vec<(OwnedFd, RawFd)>);
+pub(super) struct TheirEnds(Vec<(OwnedFd, RawFd)>);
 
 impl TheirEnds {
+    pub(super) fn into_fds(self) -> Vec<(OwnedFd, RawFd)> {
+        self.0
+    }
+
     fn add(&mut self, fd: OwnedFd) -> RawFd {
         let number = FIRST_FD + self.0.len() as RawFd;
         self.0.push((fd, number));
@@ -147,7 +152,7 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
             .try_clone()
             .map_err(io("duplicating the descriptor of qemu.log"))?
             .into(),
-        fds: theirs.0,
+        fds: theirs.into_fds(),
         scratch: Some(sockets.scratch()),
     };
     let spawned = Process::spawn(spec);
@@ -212,6 +217,7 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
         process,
         expected_exit: builder.expected_exit,
         command_timeout: builder.command_timeout,
+        stand_ins: StandIns::of(builder, &program),
         notes: Mutex::new(extras.notes),
         _kept: extras.kept,
         memory_kills,
@@ -249,7 +255,7 @@ pub(crate) fn configuration(builder: &MachineBuilder) -> Option<(PathBuf, Vec<Os
 }
 
 /// Opens every connection of the machine to be.
-fn connect(
+pub(super) fn connect(
     builder: &MachineBuilder,
     sockets: &mut ShortDir,
     theirs: &mut TheirEnds,

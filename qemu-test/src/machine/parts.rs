@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::builder::ExpectedExit;
 use super::home::Home;
 use super::log::Log;
+use super::stand_in::StandIns;
 use crate::CommandLine;
 use crate::accel::Choice;
 use crate::console::Console;
@@ -40,6 +41,8 @@ pub(crate) struct Parts {
     pub(crate) process: Arc<Process>,
     pub(crate) expected_exit: Option<ExpectedExit>,
     pub(crate) command_timeout: Duration,
+    /// For questions that it might not survive.
+    pub(super) stand_ins: StandIns,
     /// Where it comes from, for the report.
     pub(crate) notes: Mutex<Vec<String>>,
     /// What the host's memory killer had done before the launch.

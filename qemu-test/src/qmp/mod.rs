@@ -39,6 +39,7 @@ pub use event::Event;
 pub use filter::EventFilter;
 pub use listener::Listener;
 pub use reply::Reply;
+pub(crate) use schema_dump::Properties;
 pub(crate) use session::{Connection, Options};
 pub(crate) use transcript::Transcript;
 pub(crate) use transport::pair;

@@ -17,6 +17,7 @@ mod life;
 mod monitor;
 mod report;
 mod schema_calls;
+mod schema_dump;
 mod screen;
 mod share;
 mod verbs;

@@ -52,8 +52,11 @@ pub(crate) fn run(task: &Task) -> Result<()> {
         Task::Dump(programs) if programs.is_empty() => bail!("`--dump` needs the paths of QEMU's programs"),
         Task::Dump(programs) => programs.iter().try_for_each(|program| {
             let told = ask(program)?;
-            for device in &told.fatal {
-                ui::remark(format_args!("`{}` has no answer for {device}", program.display()));
+            for (device, why) in &told.fatal {
+                ui::remark(format_args!(
+                    "`{}` has no answer for {device}: {why}",
+                    program.display()
+                ));
             }
             ui::line(told.dump);
             Ok(())

@@ -12,7 +12,7 @@ use super::table::json::Json;
 pub(crate) struct Told {
     pub(crate) dump: Json,
     /// The device types that ended it when it was asked for their properties, and its last words.
-    pub(crate) fatal: Vec<String>,
+    pub(crate) fatal: Vec<(String, String)>,
 }
 
 /// Has `program` tell its schema.
@@ -38,7 +38,7 @@ pub(crate) fn ask(program: &Path) -> Result<Told, String> {
             }
             Err(error) if qemu.is_gone() => {
                 // A type that is not complete in this build, or that this accelerator cannot have, ends QEMU.
-                fatal.push(format!("{name}: {error}"));
+                fatal.push((name.to_owned(), error));
                 qemu = Qemu::start(program)?;
             }
             // A type that exists as a name only.
@@ -60,8 +60,19 @@ pub(crate) fn ask(program: &Path) -> Result<Told, String> {
         (String::from("target"), Json::from(target.str("arch"))),
         (String::from("schema"), schema),
         (String::from("devices"), groups(&devices)),
+        (
+            String::from("left-out"),
+            Json::Array(fatal.iter().map(left_out).collect()),
+        ),
     ]);
     Ok(Told { dump, fatal })
+}
+
+fn left_out((name, why): &(String, String)) -> Json {
+    Json::Object(vec![
+        (String::from("name"), Json::from(name.as_str())),
+        (String::from("why"), Json::from(why.as_str())),
+    ])
 }
 
 /// Devices with equal properties together: processors have hundreds of them.

@@ -1,8 +1,8 @@
 //! What one QEMU says of itself, and the table of it.
 //!
-//! A dump is one line of JSON: QEMU's version and target, its reply to `query-qmp-schema` as it is, and the names of
-//! the properties of its devices. Names and structure only: there is no prose in it. `qemu_test` writes the same
-//! from a running machine.
+//! A dump is one line of JSON: QEMU's version and target, its reply to `query-qmp-schema` as it is, the names of the
+//! properties of its devices, and which devices were left out, and why. `qemu_test` writes the same from a running
+//! machine. Only names and structure are read: none of QEMU's prose comes into the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
