@@ -54,7 +54,7 @@ fn whole(stream: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Input> {
     if stream.peek(token::Brace) {
         return Ok(Input::Value(object(stream, Place::Plain, errors)?));
     }
-    let Some(written) = name(stream)? else {
+    let Some(written) = name(stream, errors)? else {
         let error = stream.error("expected the name of a command or of an event, or an object in braces");
         return Err(error_and_rest(error, stream));
     };
@@ -85,14 +85,34 @@ fn is_event(ident: &Ident) -> bool {
     name.chars().any(|c| c.is_ascii_uppercase()) && !name.chars().any(|c| c.is_ascii_lowercase())
 }
 
-fn name(stream: ParseStream<'_>) -> syn::Result<Option<Written>> {
+fn name(stream: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Option<Written>> {
     Ok(if stream.peek(LitStr) {
         Some(Written::Verbatim(stream.parse()?))
     } else if stream.peek(Ident::peek_any) {
-        Some(Written::Identifier(stream.call(Ident::parse_any)?))
+        Some(Written::Identifier(identifier(stream, errors)?))
     } else {
         None
     })
+}
+
+/// One that was copied as QEMU spells it, `node-name`, is read as it should have been written.
+fn identifier(stream: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Ident> {
+    let first = stream.call(Ident::parse_any)?;
+    let mut tokens = first.to_token_stream();
+    let mut words = vec![first.unraw().to_string()];
+    while stream.peek(Token![-]) && stream.peek2(Ident::peek_any) {
+        stream.parse::<Token![-]>()?.to_tokens(&mut tokens);
+        let word = stream.call(Ident::parse_any)?;
+        word.to_tokens(&mut tokens);
+        words.push(word.unraw().to_string());
+    }
+    if words.len() == 1 {
+        return Ok(first);
+    }
+    let (wire, written) = (words.join("-"), words.join("_"));
+    let message = format!("`{wire}` is written `{written}` here, or in quotes: `{wire:?}`");
+    errors.push(syn::Error::new_spanned(tokens, message));
+    Ok(Ident::new(&written, first.span()))
 }
 
 /// `{ field, field, ..expr }`. A mistake in one entry costs that entry only.
@@ -127,6 +147,14 @@ fn entry(
 ) -> syn::Result<()> {
     if content.peek(Token![..]) {
         let dots = content.parse::<Token![..]>()?;
+        if content.is_empty() || content.peek(Token![,]) {
+            let message = "`..` merges an object, which has to follow it";
+            let message = match place {
+                Place::Plain => message.to_owned(),
+                _ => format!("{message}: what a filter does not name may be anything already"),
+            };
+            return Err(syn::Error::new_spanned(dots, message));
+        }
         let merged = content.parse::<Expr>()?;
         if object.merge.is_some() {
             errors.push(syn::Error::new_spanned(
@@ -137,7 +165,7 @@ fn entry(
         object.merge = Some(merged);
         return Ok(());
     }
-    let Some(written) = name(content)? else {
+    let Some(written) = name(content, errors)? else {
         return Err(
             content.error("expected a key: an identifier, a string literal, or `..` and an object to merge")
         );

@@ -130,6 +130,17 @@ fn one_mistake_gives_one_message() {
         quote!({ ..a, b: 1 }),
         quote!({ ..a, ..b }),
         quote!({ .. }),
+        quote!({ .., a: 1 }),
+        quote!(STOP { .. }),
+        quote!(query - status),
+        quote!(
+            blockdev
+                - add {
+                    driver: "null-co",
+                    node_name: "a"
+                }
+        ),
+        quote!(blockdev_add { driver: "null-co", node-name: "a" }),
         quote!({ a: [1 2] }),
         quote!(STOP { "a": [_] }),
         quote!({ a_b: 1, "a-b": 2 }),
@@ -146,6 +157,33 @@ fn a_key_given_in_two_spellings_is_shown_in_both() {
         [r#"`node-name` is given twice: as `node_name` before, and as `"node-name"` here"#]
     );
     assert_eq!(errors(quote!({ a: 1, a: 2 })), ["`a` is given twice"]);
+}
+
+#[test]
+fn a_name_that_was_copied_from_qemu_is_read_as_it_is_meant() {
+    assert_eq!(
+        errors(
+            quote!(blockdev-add { node-name: n, driver: "nbd", server: { r#type: "inet", host: "h", port: "1" } })
+        ),
+        [
+            r#"`blockdev-add` is written `blockdev_add` here, or in quotes: `"blockdev-add"`"#,
+            r#"`node-name` is written `node_name` here, or in quotes: `"node-name"`"#,
+        ]
+    );
+}
+
+#[test]
+fn dots_alone_are_told_what_they_are_for() {
+    assert_eq!(
+        errors(quote!(STOP { .. })),
+        [
+            "`..` merges an object, which has to follow it: what a filter does not name may be anything already"
+        ]
+    );
+    assert_eq!(
+        errors(quote!({ a: 1, .. })),
+        ["`..` merges an object, which has to follow it"]
+    );
 }
 
 #[test]

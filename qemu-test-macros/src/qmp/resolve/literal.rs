@@ -45,6 +45,8 @@ impl Literal {
                     Lit::Int(int) if int.suffix().starts_with('f') => Kind::Float,
                     Lit::Int(_) | Lit::Byte(_) => Kind::Int,
                     Lit::Float(_) => Kind::Float,
+                    // What serde makes of bytes.
+                    Lit::ByteStr(_) | Lit::CStr(_) => Kind::Array,
                     _ => return None,
                 };
                 Some(Literal {

@@ -57,7 +57,7 @@ pub(super) fn no_key(path: &str, view: &View, key: &Name, event: bool) -> String
         );
     }
     let names = view.names();
-    let hint = if nearest(&written, names.iter().copied()).is_some() {
+    let hint = if !nearest(&written, names.iter().copied()).is_empty() {
         did_you_mean(&written, names.into_iter())
     } else if names.is_empty() {
         format!(": it {has} nothing;")
@@ -76,8 +76,9 @@ pub(super) fn missing(path: &str, view: &View, names: &[&str]) -> String {
         .iter()
         .map(|name| format!("`{}`", as_written(name)))
         .collect();
+    let them = if names.len() == 1 { "it" } else { "them" };
     format!(
-        "{} needs {}: write it, or `..` and an object that has it",
+        "{} needs {}: write {them}, or `..` and an object that has {them}",
         whole(path, view),
         listed(&names)
     )
@@ -95,12 +96,15 @@ pub(super) fn wrong_value(path: &str, place: &Place, kind: &Kind) -> String {
     let around = "in parentheses it goes unchecked";
     match kind {
         Kind::Str(text) if !values.is_empty() => {
-            let hint = match nearest(text, values.iter().copied()) {
-                Some(value) => format!("did you mean {value:?}?"),
-                None => {
-                    let values: Vec<_> = values.iter().map(|value| format!("{value:?}")).collect();
-                    format!("it is one of {};", listed(&values))
-                }
+            let meant: Vec<_> = nearest(text, values.iter().copied())
+                .iter()
+                .map(|value| format!("{value:?}"))
+                .collect();
+            let hint = if meant.is_empty() {
+                let values: Vec<_> = values.iter().map(|value| format!("{value:?}")).collect();
+                format!("it is one of {};", listed(&values))
+            } else {
+                format!("did you mean {}?", meant.join(" or "))
             };
             format!("`{path}` is never {text:?}: {hint} {around}: `({text:?})`")
         }
@@ -158,20 +162,37 @@ fn unchecked(name: &Name) -> String {
 
 /// `: did you mean ...?`, or what ends the sentence without it.
 fn did_you_mean<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> String {
-    match nearest(written, names) {
-        Some(name) => format!(": did you mean `{}`?", as_written(name)),
-        None => String::from(";"),
+    let meant: Vec<_> = nearest(written, names)
+        .iter()
+        .map(|name| format!("`{}`", as_written(name)))
+        .collect();
+    if meant.is_empty() {
+        String::from(";")
+    } else {
+        format!(": did you mean {}?", meant.join(" or "))
     }
 }
 
-/// The name that was probably meant.
-fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The name that was probably meant, or the few that are equally near.
+fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    const FEW: usize = 3;
     let plain = |name: &str| name.replace(['-', '.'], "_").to_lowercase();
     let written = plain(written);
-    let distance = |name: &str| strsim::osa_distance(&written, &plain(name));
-    let best = names.min_by_key(|name| distance(name))?;
-    // A third of the letters wrong is a typo; more is another word.
-    (distance(best) <= best.len().div_ceil(3)).then_some(best)
+    let names: Vec<_> = names
+        .map(|name| (strsim::osa_distance(&written, &plain(name)), name))
+        .collect();
+    let Some(best) = names.iter().map(|(distance, _)| *distance).min() else {
+        return Vec::new();
+    };
+    let mut nearest: Vec<&str> = Vec::new();
+    for (distance, name) in names {
+        // A third of the letters wrong is a typo; more is another word. Several branches may have the same name.
+        if distance == best && best <= name.len().div_ceil(3) && !nearest.contains(&name) {
+            nearest.push(name);
+        }
+    }
+    nearest.truncate(FEW);
+    nearest
 }
 
 /// A name as the user would write it.

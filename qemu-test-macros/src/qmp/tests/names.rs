@@ -236,6 +236,10 @@ fn what_qemu_does_not_have_is_told_with_what_it_has() {
         "QEMU (7.2.22 and 10.0.2) has no command `blockdv_add`: did you mean `blockdev_add`? in quotes it goes unchecked: `\"blockdv-add\"`"
     );
     assert_eq!(
+        error(quote!(query_statu)),
+        "QEMU (7.2.22 and 10.0.2) has no command `query_statu`: did you mean `query_stats` or `query_status`? in quotes it goes unchecked: `\"query-statu\"`"
+    );
+    assert_eq!(
         error(quote!(blockdev_add {
             driver: "null-co",
             node_nam: "d"
@@ -263,6 +267,15 @@ fn a_missing_argument_is_told_once_and_only_where_nothing_could_bring_it() {
         "`blockdev_del` needs `node_name`: write it, or `..` and an object that has it"
     );
     assert!(error(quote!(blockdev_del {})).contains("needs `node_name`"));
+    assert_eq!(
+        error(quote!(block_set_io_throttle {
+            bps: 0,
+            bps_rd: 0,
+            bps_wr: 0,
+            iops: 0
+        })),
+        "`block_set_io_throttle` needs `iops_rd` and `iops_wr`: write them, or `..` and an object that has them"
+    );
     assert!(error(quote!(blockdev_add { driver: "qcow2" })).contains("with driver \"qcow2\" needs `file`"));
     assert!(
         error(quote!(blockdev_add { driver: "raw", file: { driver: "file" } }))
@@ -299,6 +312,7 @@ fn an_impossible_literal_is_told_with_what_there_could_be() {
         (quote!(balloon { value: {} }), "an integer, not an object"),
         (quote!(balloon { value: [1] }), "an integer, not an array"),
         (quote!(blockdev_del { node_name: -5 }), "a string, not an integer"),
+        (quote!(blockdev_del { node_name: b"n" }), "a string, not an array"),
         (
             quote!(set_link { name: "n", up: "on" }),
             "a boolean, not a string",
