@@ -1,10 +1,7 @@
 //! What a caller asks of a monitor.
 
 use std::fmt;
-use std::io;
-use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +10,9 @@ use rustix::process::Pid;
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Value, json};
 
+use super::connect::connect;
 use super::decoder::piece;
-use super::session::{Connection, Options, Session};
+use super::session::{Connection, GREETING, Options, Session};
 use super::transport::{self, MAX_DESCRIPTORS};
 use super::{Address, Command, Event, EventFilter, Listener, Reply, value};
 use crate::deadline::Deadline;
@@ -59,8 +57,7 @@ impl Client {
     /// Talks to the monitor at the other end of a connected stream socket: waits for its greeting and negotiates.
     ///
     /// ```no_run
-    /// # use std::os::unix::net::UnixStream;
-    /// let stream = UnixStream::connect("/run/vm/qmp.sock")?;
+    /// #     /// let stream = UnixStream::connect("/run/vm/qmp.sock")?;
     /// let monitor = qemu_test::qmp::Client::from_stream(stream)?;
     /// # Ok::<(), qemu_test::Error>(())
     /// ```
@@ -69,11 +66,25 @@ impl Client {
     }
 
     /// Connects to a monitor that listens: one started with `-qmp unix:PATH,server=on` or `-qmp tcp:…,server=on`.
+    ///
+    /// A monitor serves one client at a time. While it has another, its greeting does not come, or it cannot even be
+    /// connected to; this fails after 30 s.
     pub fn connect(address: impl Into<Address>) -> Result<Self> {
-        let (address, wait) = (address.into(), Self::opening());
-        let stream = connect(&address, wait.deadline)
+        Self::connect_in(&address.into(), Self::opening())
+    }
+
+    /// [`connect`](Self::connect) on the terms of `wait`.
+    pub(super) fn connect_in(address: &Address, wait: Wait<'_>) -> Result<Self> {
+        let stream = connect(address, wait.deadline)
             .map_err(|error| Error::io(format_args!("connecting to the monitor at `{address}`"), error))?;
-        Self::standalone(stream, address.to_string(), wait)
+        Self::standalone(stream, address.to_string(), wait).map_err(|error| match error {
+            Error::Timeout(mut timeout) if timeout.attempt.doing == GREETING => {
+                timeout.seen =
+                    "nothing: a monitor serves one client at a time, and may have another".to_owned();
+                Error::Timeout(timeout)
+            }
+            error => error,
+        })
     }
 
     /// Listens on `address`, and waits up to 30 s for one monitor to connect. To start QEMU in between, use a
@@ -319,21 +330,5 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("name", name)
             .finish_non_exhaustive()
-    }
-}
-
-fn connect(address: &Address, deadline: Deadline) -> io::Result<OwnedFd> {
-    match address {
-        // It connects at once or not at all.
-        Address::Unix(path) => UnixStream::connect(path).map(OwnedFd::from),
-        Address::Tcp(address) => {
-            let stream = match deadline.remaining() {
-                Some(left) => TcpStream::connect_timeout(address, left)?,
-                None => TcpStream::connect(address)?,
-            };
-            // Each command is one small write, whose reply is waited for.
-            stream.set_nodelay(true)?;
-            Ok(stream.into())
-        }
     }
 }

@@ -10,6 +10,7 @@
 mod address;
 mod client;
 mod command;
+mod connect;
 mod credentials;
 mod decoder;
 mod error;

@@ -25,6 +25,9 @@ use crate::interrupt::{DeathKind, Interrupt, Wait, Wake};
 /// How long a thread whose connection ended waits to learn how QEMU ended. The machine's watcher decides sooner.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// What is being done before anything is known of the peer.
+pub(super) const GREETING: &str = "waiting for QEMU's greeting";
+
 type EventHook = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// What the owner of a conversation wants of it.
@@ -98,7 +101,7 @@ impl Session {
 
     /// Waits for the greeting: whether QEMU offers execution out of band.
     pub(super) fn greeting(&self, wait: Wait<'_>) -> Result<bool> {
-        let doing = || "waiting for QEMU's greeting".to_owned();
+        let doing = || GREETING.to_owned();
         self.wait(wait, None, &mut |state| state.greeting, &doing, &|_| {
             String::new()
         })

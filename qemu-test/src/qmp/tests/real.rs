@@ -250,6 +250,10 @@ fn a_listening_qemu_is_connected_to_over_a_path_and_over_tcp() {
     // The other one is there since QEMU made both before it greeted on either.
     let over_path = Client::connect(&path).unwrap();
     assert_eq!(
+        over_path.peer_pid().map(|pid| pid.as_raw_pid() as u32),
+        Some(child.id())
+    );
+    assert_eq!(
         over_path.command("query-status").unwrap(),
         over_tcp.command("query-status").unwrap()
     );
@@ -258,6 +262,26 @@ fn a_listening_qemu_is_connected_to_over_a_path_and_over_tcp() {
     assert_eq!(over_tcp.command("query-status").unwrap()["running"], false);
     over_path.quit(within(10)).unwrap();
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_monitor_that_has_another_client_is_told_of_by_the_greeting_that_does_not_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("qmp");
+    let listening = format!("unix:{},server=on,wait=off", path.display());
+    let qemu = Qemu::with(&["-qmp", &listening]);
+    let first = Client::connect(&path).unwrap();
+    let error = Client::connect_in(&path.clone().into(), within(1)).unwrap_err();
+    let told = error.to_string();
+    assert!(
+        told.contains("waiting for QEMU's greeting") && told.contains("one client at a time"),
+        "{told}"
+    );
+    // It is the next one's turn once the first has gone.
+    drop(first);
+    let next = Client::connect(&path).unwrap();
+    assert_eq!(next.command("query-status").unwrap()["running"], false);
+    drop(qemu);
 }
 
 fn folder_file(folder: &std::path::Path) -> File {
