@@ -43,18 +43,9 @@ impl Inner {
         })
     }
 
-    /// How the machine ended, if it has. A wrapper that put QEMU into the background and ended is not its end: then
-    /// it is QEMU's status that counts.
+    /// How the machine ended, if it has.
     pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
-        let status = self.parts.process.try_status()?;
-        if self.watcher.qemu_lives() {
-            return None;
-        }
-        let of_daemon = self
-            .client
-            .peer_pid()
-            .and_then(|pid| self.parts.process.status_of(pid));
-        Some(of_daemon.unwrap_or(status))
+        self.watcher.status()
     }
 
     /// Why every wait on a machine that has ended is over: its watcher says so within a moment.

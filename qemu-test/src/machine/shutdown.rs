@@ -82,10 +82,10 @@ impl Inner {
                 return;
             }
         }
-        if let Some(status) = self.parts.process.wait(deadline)
-            && self.watcher.qemu_is_gone(deadline)
-        {
-            ending.status = Some(status);
+        if self.watcher.has_ended_by(deadline) {
+            ending.status = self.exit_status();
+        }
+        if ending.status.is_some() {
             ending.steps.push(format!("{name}: {}", took(began)));
         } else {
             ending

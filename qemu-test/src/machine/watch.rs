@@ -4,7 +4,7 @@
 //! without a detour over this thread: meanwhile the monitor is not in the epoll set.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -59,7 +59,8 @@ struct Shared {
     client: OnceLock<Client>,
     /// QEMU itself, where it is not the process that we started.
     qemu: OnceLock<OwnedFd>,
-    ended: OnceLock<ExitStatus>,
+    /// How the machine ended, once that was asked.
+    status: OnceLock<ExitStatus>,
 }
 
 impl Watcher {
@@ -76,7 +77,7 @@ impl Watcher {
             log: Box::new(log),
             client: OnceLock::new(),
             qemu: OnceLock::new(),
-            ended: OnceLock::new(),
+            status: OnceLock::new(),
         });
         shared.add(&shared.stop, STOP)?;
         shared.add(shared.process.ended_fd(), PROCESS)?;
@@ -133,25 +134,32 @@ impl Watcher {
         Ok(())
     }
 
-    /// Whether QEMU is known to run on although the process that we started has ended.
-    pub(super) fn qemu_lives(&self) -> bool {
-        self.shared.qemu_lives()
+    /// How the machine ended, if it has.
+    pub(super) fn status(&self) -> Option<ExitStatus> {
+        self.shared.status()
     }
 
-    /// Blocks until QEMU itself is gone or the deadline is over; at once where it is the process that we started.
-    pub(super) fn qemu_is_gone(&self, deadline: Deadline) -> bool {
-        let Some(qemu) = self.shared.qemu.get() else {
-            return true;
-        };
-        loop {
-            let mut fds = [PollFd::new(qemu, PollFlags::IN)];
+    /// Those of the machine's processes that have not ended: the one that we started, and QEMU where that is another.
+    /// Each is readable once it has.
+    pub(super) fn living(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let qemu = self.shared.qemu.get().map(AsFd::as_fd);
+        [Some(self.shared.process.ended_fd()), qemu]
+            .into_iter()
+            .flatten()
+            .filter(|process| !readable(process))
+    }
+
+    /// Blocks until all of these have ended; false when the deadline comes first.
+    pub(super) fn has_ended_by(&self, deadline: Deadline) -> bool {
+        while let Some(process) = self.living().next() {
+            let mut fds = [PollFd::new(&process, PollFlags::IN)];
             match poll(&mut fds, deadline.timespec().as_ref()) {
-                Ok(0) => return false,
-                Ok(_) => return true,
                 Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return false,
+                Ok(0) | Err(_) => return false,
+                Ok(_) => {}
             }
         }
+        true
     }
 
     /// Ends the thread, which has seen everything by then if the machine has ended.
@@ -211,8 +219,25 @@ impl Shared {
         }
     }
 
+    /// Whether QEMU is known to run on although the process that we started has ended.
     fn qemu_lives(&self) -> bool {
         self.qemu.get().is_some_and(|qemu| !readable(qemu))
+    }
+
+    /// How the machine ended, if it has. A wrapper that put QEMU into the background and ended is not its end: then it
+    /// is QEMU's status that counts.
+    fn status(&self) -> Option<ExitStatus> {
+        if let Some(status) = self.status.get() {
+            return Some(*status);
+        }
+        let of_process = self.process.try_status()?;
+        if self.qemu_lives() {
+            return None;
+        }
+        let behind = self.client.get().and_then(Client::peer_pid);
+        let behind = behind.filter(|pid| *pid != self.process.pid());
+        let of_qemu = behind.and_then(|pid| self.process.status_of(pid));
+        Some(*self.status.get_or_init(|| of_qemu.unwrap_or(of_process)))
     }
 
     /// Whether the process that we started may have been a wrapper that put QEMU into the background, as `setsid -f`
@@ -244,12 +269,8 @@ impl Shared {
             };
             for event in &events[..count] {
                 match event.data.u64() {
-                    STOP => return self.take_the_rest(&mut state),
-                    PROCESS => {
-                        state.process_ended = true;
-                        self.forget(self.process.ended_fd());
-                        state.in_background = self.may_be_in_background();
-                    }
+                    STOP => state.stopped = true,
+                    PROCESS => self.process_ended(&mut state),
                     TREE => {
                         state.in_background = false;
                         self.forget(self.process.gone_fd());
@@ -264,15 +285,27 @@ impl Shared {
                     }
                 }
             }
+            // Whoever stops this has mostly seen the end already, and the news of it may come together with the order.
+            if state.stopped && !state.process_ended && readable(&self.process.ended_fd()) {
+                self.process_ended(&mut state);
+            }
             // Once there is a client, it is known which process QEMU is.
             let awaited = state.in_background && self.client.get().is_none();
             if state.process_ended && !awaited && !self.qemu_lives() {
-                self.everything_ended(&mut state);
-                return;
+                return self.everything_ended(&mut state);
+            }
+            if state.stopped {
+                return self.take_the_rest(&mut state);
             }
             self.separated(&mut state);
             self.look_at_the_guest(false);
         }
+    }
+
+    fn process_ended(&self, state: &mut State) {
+        state.process_ended = true;
+        self.forget(self.process.ended_fd());
+        state.in_background = self.may_be_in_background();
     }
 
     /// Tells every wait of the guest's death, if it has died.
@@ -321,9 +354,11 @@ impl Shared {
             .is_some_and(|qtest| self.feed("qtest connection", qtest, || qtest.feed()))
     }
 
+    /// Takes what the consoles have said so far: each turn takes more than a socket holds. There is no second one for a
+    /// guest that goes on, which could keep this thread for ever.
     fn feed_consoles(&self) {
-        for console in &self.consoles {
-            while readable(console) && self.feed_console(console) {}
+        for console in self.consoles.iter().filter(|console| readable(*console)) {
+            self.feed_console(console);
         }
     }
 
@@ -331,7 +366,9 @@ impl Shared {
     /// holds the other side open.
     fn take_the_rest(&self, state: &mut State) {
         self.feed_consoles();
-        while self.qtest.as_ref().is_some_and(readable) && self.feed_qtest() {}
+        if self.qtest.as_ref().is_some_and(readable) {
+            self.feed_qtest();
+        }
         self.drain_monitor(state);
     }
 
@@ -339,13 +376,16 @@ impl Shared {
     fn everything_ended(&self, state: &mut State) {
         self.take_the_rest(state);
         self.look_at_the_guest(true);
-        if let Some(status) = self.process.try_status() {
-            let _ = self.ended.set(status);
-            self.interrupt.raise(Cause::Exited {
+        let cause = match self.status() {
+            Some(status) => Cause::Exited {
                 status,
                 log: (self.log)(),
-            });
-        }
+            },
+            None => Cause::Disconnected {
+                reason: "QEMU has ended, and the process that guards it does not say how".to_owned(),
+            },
+        };
+        self.interrupt.raise(cause);
     }
 
     /// The monitor, or QEMU behind a wrapper, is gone and the process that we started is not: it is mostly about to.
@@ -356,7 +396,11 @@ impl Shared {
         match state.grace {
             None => state.grace = Some(Deadline::exactly(GRACE)),
             Some(grace) if grace.expired() => {
-                let reason = format!("{reason}; process {} still runs", self.process.pid());
+                let behind = self.client.get().and_then(Client::peer_pid);
+                let pid = behind
+                    .filter(|_| state.process_ended)
+                    .unwrap_or(self.process.pid());
+                let reason = format!("{reason}; process {pid} still runs");
                 self.interrupt.raise(Cause::Disconnected { reason });
                 // Nothing to hurry for any more, but the console and the process's end are still ours to see.
                 state.grace = Some(Deadline::never());
@@ -374,9 +418,13 @@ fn readable(fd: &impl AsFd) -> bool {
 
 #[derive(Default)]
 struct State {
+    stopped: bool,
     process_ended: bool,
     /// The process that we started ended, and QEMU is yet to be heard of.
     in_background: bool,
     monitor_ended: Option<String>,
     grace: Option<Deadline>,
 }
+
+#[cfg(test)]
+mod tests;

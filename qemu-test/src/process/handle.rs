@@ -47,6 +47,14 @@ struct Heard {
     reaped: bool,
 }
 
+/// What it says of a process's end.
+enum News {
+    Ended(ExitStatus),
+    NotYet,
+    /// It has said its last word.
+    Never,
+}
+
 /// A step of a start that failed before exec.
 #[derive(Debug)]
 struct StartError {
@@ -232,6 +240,23 @@ impl Guardian {
 
     /// How the program ended, which the kernel says it has. `None` at the deadline.
     pub(super) fn status_by(&self, pid: Pid, deadline: Deadline) -> Option<ExitStatus> {
+        match self.news_of(pid, deadline) {
+            News::Ended(status) => Some(status),
+            News::Never => Some(ExitStatus::from_raw(Signal::KILL.as_raw())),
+            News::NotYet => None,
+        }
+    }
+
+    /// How a process of the tree ended, which the kernel says it has. `None` at the deadline, and where somebody else
+    /// is its parent.
+    pub(super) fn status_of(&self, pid: Pid, deadline: Deadline) -> Option<ExitStatus> {
+        match self.news_of(pid, deadline) {
+            News::Ended(status) => Some(status),
+            News::Never | News::NotYet => None,
+        }
+    }
+
+    fn news_of(&self, pid: Pid, deadline: Deadline) -> News {
         // Held while waiting: what another thread heard meanwhile, this one would wait for in vain.
         let mut heard = self.lock();
         loop {
@@ -239,23 +264,19 @@ impl Guardian {
             let over = self.is_over();
             self.hear_into(&mut heard);
             if let Some(status) = heard.statuses.get(&pid.as_raw_pid()) {
-                return Some(*status);
+                return News::Ended(*status);
             }
-            if over {
-                return Some(ExitStatus::from_raw(Signal::KILL.as_raw()));
+            if over || heard.gone {
+                return News::Never;
             }
             if !readable_by(self.socket.as_fd(), deadline) || deadline.expired() {
-                return None;
+                return News::NotYet;
             }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn status_of(&self, pid: Pid) -> Option<ExitStatus> {
-        self.hear().statuses.get(&pid.as_raw_pid()).copied()
     }
 
     /// Whether it said at its end that the tree was gone.

@@ -156,10 +156,10 @@ impl Process {
             .status_by(self.pid, Deadline::exactly(GUARDIAN_LIMIT))
     }
 
-    /// How a process of the tree ended: the program itself, or one whose own parent ended before it, as a daemon's
-    /// does. `None` for others, and while it runs.
+    /// How a process of the tree has ended: the program itself, or one whose own parent ended before it, as a daemon's
+    /// does. `None` for others.
     pub(crate) fn status_of(&self, pid: Pid) -> Option<ExitStatus> {
-        self.guardian.status_of(pid)
+        self.guardian.status_of(pid, Deadline::exactly(GUARDIAN_LIMIT))
     }
 
     /// Waits for the end of the started program. `None` at the deadline.

@@ -89,6 +89,21 @@ fn a_qemu_that_dies_within_a_command_ends_the_wait_at_once(vm: &Machine) {
     vm.wait(SOON).unwrap();
 }
 
+#[test]
+fn a_qemu_that_its_wrapper_put_into_the_background_tells_of_its_own_end() {
+    use std::os::unix::process::ExitStatusExt;
+    let builder = none().wrapper(["setsid", "-f"]).args(["-pidfile", "{dir}/pid"]);
+    let vm = builder.launch().unwrap();
+    let qemu = std::fs::read_to_string(vm.socket_path("pid")).unwrap();
+    let qemu = Pid::from_raw(qemu.trim().parse().unwrap()).unwrap();
+    assert_ne!(qemu.as_raw_pid().cast_unsigned(), vm.pid());
+    kill_process(qemu, Signal::ABORT).unwrap();
+    // The wrapper has ended with status 0.
+    let error = vm.wait_event("STOP", SOON).unwrap_err().to_string();
+    assert!(error.starts_with("QEMU was killed by signal SIGABRT"), "{error}");
+    assert_eq!(vm.wait(SOON).unwrap().signal(), Some(6));
+}
+
 #[qemu_test(machine = none())]
 fn a_machine_that_ends_by_itself_is_waited_for(vm: &Machine) -> qemu_test::Result<()> {
     vm.command("quit")?;
