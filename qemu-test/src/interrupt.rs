@@ -29,6 +29,18 @@ pub(crate) enum Cause {
     Guest(Death),
 }
 
+impl Cause {
+    /// Whether it is what somebody waits for who waits for the machine to end.
+    pub(crate) fn is_the_end(&self) -> bool {
+        match self {
+            Self::Exited { .. } | Self::Disconnected { .. } => true,
+            // A guest that powers off.
+            Self::Guest(death) => death.kind == DeathKind::End,
+            Self::TestTimeout { .. } => false,
+        }
+    }
+}
+
 /// The death of a guest.
 #[derive(Clone, Debug)]
 pub(crate) struct Death {
@@ -181,7 +193,9 @@ impl Interrupt {
                 return false;
             }
             (None, cause) => state.cause = Some(cause),
-            (Some(Cause::Guest(_)), cause @ (Cause::Exited { .. } | Cause::Disconnected { .. })) => {
+            (Some(Cause::Guest(_)), Cause::Guest(_)) => return false,
+            // It ends the waits once the test has taken notice of the death.
+            (Some(Cause::Guest(_)), cause) => {
                 state.next.get_or_insert(cause);
                 return false;
             }
@@ -394,6 +408,13 @@ mod tests {
         }
     }
 
+    fn test_timeout() -> Cause {
+        Cause::TestTimeout {
+            limit: Duration::from_secs(1),
+            ended: EndedWaits::now(),
+        }
+    }
+
     fn exited() -> Cause {
         Cause::Exited {
             status: ExitStatus::default(),
@@ -405,10 +426,7 @@ mod tests {
     fn the_first_cause_stays_and_the_descriptor_stays_readable() {
         let interrupt = Interrupt::new("vm").unwrap();
         assert!(!readable(&interrupt));
-        assert!(interrupt.raise(Cause::TestTimeout {
-            limit: Duration::from_secs(1),
-            ended: EndedWaits::now(),
-        }));
+        assert!(interrupt.raise(test_timeout()));
         assert!(!interrupt.raise(exited()) && !interrupt.raise(death(DeathKind::Panic)));
         assert!(readable(&interrupt) && readable(&interrupt));
         interrupt.event_taken("GUEST_PANICKED");
@@ -429,6 +447,17 @@ mod tests {
         assert!(matches!(interrupt.cause(), Some(Cause::Guest(_))));
         interrupt.event_taken("SHUTDOWN");
         assert!(matches!(interrupt.cause(), Some(Cause::Exited { .. })) && readable(&interrupt));
+    }
+
+    #[test]
+    fn the_limit_of_the_test_ends_its_waits_even_when_it_has_taken_notice_of_a_death() {
+        let interrupt = Interrupt::new("vm").unwrap();
+        interrupt.raise(death(DeathKind::Panic));
+        interrupt.raise(test_timeout());
+        // The machine is killed then, which is not what is to be told.
+        interrupt.raise(exited());
+        interrupt.event_taken("GUEST_PANICKED");
+        assert!(matches!(interrupt.cause(), Some(Cause::TestTimeout { .. })) && readable(&interrupt));
     }
 
     #[test]

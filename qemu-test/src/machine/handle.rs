@@ -152,43 +152,29 @@ impl Machine {
         let _awaiting = interrupt.await_death(DeathKind::End);
         let doing = || "waiting for the machine to end".to_owned();
         loop {
-            let cause = interrupt.cause();
-            if let Some(status) = self.exit_status() {
-                // The status alone would tell of another end: a panic device ends QEMU with status 0, and the test's
-                // own limit by a signal that is none of its doing.
-                let worse = |cause: Cause| match cause {
-                    Cause::Guest(death) => death.kind == DeathKind::Panic,
-                    Cause::TestTimeout { .. } => true,
-                    Cause::Exited { .. } | Cause::Disconnected { .. } => false,
-                };
-                if self.inner.why_it_ended().is_some_and(worse)
-                    && let Some(error) = wait.over(doing, String::new)
-                {
-                    return Err(error);
-                }
-                return Ok(self.inner.receive(status));
-            }
-            // That QEMU has ended is what this waits for: only the end of the wrapper is missing then.
-            let ending = match &cause {
-                Some(Cause::Exited { .. } | Cause::Disconnected { .. }) => true,
-                Some(Cause::Guest(death)) => death.kind == DeathKind::End,
-                _ => false,
+            let status = self.exit_status();
+            // The status alone would tell of another end: a panic device ends QEMU with status 0, and the test's own
+            // limit by a signal that is none of its doing.
+            let cause = match status {
+                Some(_) => self.inner.why_it_ended(),
+                None => interrupt.cause(),
             };
-            if (!ending || wait.deadline.expired())
+            // Where QEMU is known to have ended, only the end of the wrapper is missing.
+            let by_itself = cause.as_ref().is_none_or(Cause::is_the_end);
+            if (!by_itself || status.is_none() && wait.deadline.expired())
                 && let Some(error) = wait.over(doing, String::new)
             {
                 return Err(error);
             }
-            let ended = self.inner.parts.process.ended_fd();
-            // Once the started process has ended, only QEMU behind a wrapper is left to wait for.
-            let process = self.inner.parts.process.try_status().is_none().then_some(&ended);
-            let mut fds: Vec<PollFd<'_>> = process
-                .map(|fd| PollFd::new(fd, PollFlags::IN))
-                .into_iter()
-                .collect();
-            if cause.is_none() {
-                fds.push(PollFd::new(interrupt, PollFlags::IN));
+            if let Some(status) = status {
+                return Ok(self.inner.receive(status));
             }
+            let living = self.inner.watcher.living();
+            let interrupt = cause.is_none().then(|| interrupt.as_fd());
+            let mut fds: Vec<PollFd<'_>> = living
+                .chain(interrupt)
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+                .collect();
             match poll(&mut fds, wait.deadline.timespec().as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(Error::io("waiting for the machine to end", error.into())),
