@@ -76,10 +76,18 @@ impl Evidence {
             .as_str()
             .unwrap_or("in an unknown state")
             .to_owned();
-        let cpus = look_at_cpus(machine, qemu);
-        let screen = parts.dir.join("screen.png");
-        let wait = Wait::new(Deadline::exactly(QUESTION), None);
-        let screen = machine.screenshot(&screen, wait).ok().map(|()| screen);
+        let looked = look_at_cpus(machine, qemu);
+        let answers = !matches!(looked, Err(Error::Timeout(_)));
+        let cpus = looked.unwrap_or_else(|error| {
+            let name = &parts.name;
+            log::warn!("the processors of machine `{name}` cannot be looked at: {error}");
+            Vec::new()
+        });
+        let screen = answers.then(|| parts.dir.join("screen.png"));
+        let screen = screen.filter(|screen| {
+            let wait = Wait::new(Deadline::exactly(QUESTION), None);
+            machine.screenshot(screen, wait).is_ok()
+        });
         let consoles = parts.consoles.iter();
         let guest = verdict::Guest {
             state: &state,
@@ -111,39 +119,30 @@ fn registers(machine: &Inner) -> Result<String> {
 }
 
 /// Looks at the processors twice. Where one question fails, nothing is known.
-fn look_at_cpus(machine: &Inner, qemu: Pid) -> Vec<Cpu> {
-    let look = || -> Result<Vec<Cpu>> {
-        let list = ask(machine, Command::new("query-cpus-fast"))?;
-        let ids = list.as_array().map(Vec::as_slice).unwrap_or_default();
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let threads: Vec<Option<i64>> = ids
+fn look_at_cpus(machine: &Inner, qemu: Pid) -> Result<Vec<Cpu>> {
+    let list = ask(machine, Command::new("query-cpus-fast"))?;
+    let ids = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let threads: Vec<Option<i64>> = ids
+        .iter()
+        .take(MOST_CPUS)
+        .map(|cpu| cpu["thread-id"].as_i64())
+        .collect();
+    let time = || {
+        threads
             .iter()
-            .take(MOST_CPUS)
-            .map(|cpu| cpu["thread-id"].as_i64())
-            .collect();
-        let time = || {
-            threads
-                .iter()
-                .map(|thread| threads::time(qemu, (*thread)?))
-                .collect::<Vec<_>>()
-        };
-        let (first, before) = (registers(machine)?, time());
-        // Nothing changes for a look at a machine that has ended.
-        machine.parts.process.wait(Deadline::exactly(BETWEEN_LOOKS));
-        let (second, after) = (registers(machine)?, time());
-        let text = format!("{first}\n---- {BETWEEN_LOOKS:?} later ----\n{second}");
-        keep(&machine.parts.dir, "registers.txt", &text);
-        Ok(cpus::compare(&first, &second, &before, &after))
+            .map(|thread| threads::time(qemu, (*thread)?))
+            .collect::<Vec<_>>()
     };
-    look().unwrap_or_else(|error| {
-        log::warn!(
-            "the processors of machine `{}` cannot be looked at: {error}",
-            machine.parts.name
-        );
-        Vec::new()
-    })
+    let (first, before) = (registers(machine)?, time());
+    // Nothing changes for a look at a machine that has ended.
+    machine.parts.process.wait(Deadline::exactly(BETWEEN_LOOKS));
+    let (second, after) = (registers(machine)?, time());
+    let text = format!("{first}\n---- {BETWEEN_LOOKS:?} later ----\n{second}");
+    keep(&machine.parts.dir, "registers.txt", &text);
+    Ok(cpus::compare(&first, &second, &before, &after))
 }
 
 fn keep(folder: &Path, name: &str, text: &str) {
