@@ -21,6 +21,8 @@ fn a_shell_runs_commands_and_copies_files(vm: &Machine) -> qemu_test::Result<()>
     assert_eq!(shell.succeed("uname -s")?, "Linux\n");
     assert_eq!(shell.run("printf '~ # '; exit 3")?.status, 3);
     shell.fail("mount /dev/nothing /mnt")?;
+    // What a shell is asked is no word of the kernel's, echoed as it is.
+    assert_eq!(shell.fail("dmesg | grep -c 'Kernel panic - not syncing'")?, "0\n");
     shell.succeed("(sleep 1; touch /tmp/done) &")?;
     shell.wait_until_succeeds("[ -e /tmp/done ]", LONG)?;
 

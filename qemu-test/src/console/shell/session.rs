@@ -374,11 +374,12 @@ impl Session {
             // Each line comes twice: the second one, which asks for what has been sent, must not count.
             let left = rest.len().to_string();
             let asked = |marked: &Marked<'_>| marked.word == "go" && marked.arguments == [left.as_str()];
-            if self.until_marked(job, wait, asked)?.is_none() {
+            let told = |error| with_progress(error, bytes.len() - rest.len(), bytes.len());
+            if self.until_marked(job, wait, asked).map_err(told)?.is_none() {
                 return Ok(false);
             }
             let (part, later) = rest.split_at(rest.len().min(PART_BYTES));
-            job.console.send_in(part, wait)?;
+            job.console.send_in(part, wait).map_err(told)?;
             rest = later;
         }
         let Some(got) = self.until_marked(job, job.wait(), |marked| marked.word == "got")? else {
@@ -420,6 +421,17 @@ fn prompted(job: &Job<'_>) -> Result<()> {
     }
     job.console.send_in(b"\n", wait)?;
     job.console.wait_for_as(job.prompt, wait, &doing).map(drop)
+}
+
+/// The error of an upload that did not end, with how far it came instead of the conversation that it is made of.
+fn with_progress(error: Error, sent: usize, all: usize) -> Error {
+    match error {
+        Error::Timeout(mut timeout) => {
+            timeout.seen = format!("(the guest has been sent {sent} of {all} bytes)");
+            Error::Timeout(timeout)
+        }
+        error => error,
+    }
 }
 
 /// The error of a command that did not end, with what the console showed meanwhile.
