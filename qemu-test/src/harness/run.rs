@@ -272,11 +272,12 @@ fn launch_all<'a>(plans: impl IntoIterator<Item = Result<Plan<'a>>>) -> Result<V
 
 /// What an error has to say beyond its first line, where the machines' part of the report does not say it.
 fn detail_of(error: &Error) -> String {
-    let text = error.to_string();
-    match (error, text.split_once('\n')) {
-        (Error::Launch(_), _) | (_, None) => String::new(),
-        (_, Some((_, rest))) => rest.to_owned(),
-    }
+    let text = match error {
+        Error::Launch(launch) => launch.reason.clone(),
+        other => other.to_string(),
+    };
+    let rest = text.split_once('\n').map(|(_, rest)| rest.to_owned());
+    rest.unwrap_or_default()
 }
 
 /// A machine that announced its end is given the time of the test for it.

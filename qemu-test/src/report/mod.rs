@@ -6,6 +6,7 @@ mod render;
 mod text;
 
 use std::fs;
+use std::panic::catch_unwind;
 
 pub(crate) use machine::{Depth, MachineReport};
 pub(crate) use render::machine as describe;
@@ -32,7 +33,9 @@ pub(crate) struct Report {
 /// Writes the report to the artifacts and prints it on this thread, where the test runner captures it.
 #[expect(clippy::print_stderr, reason = "the one thing that the library prints")]
 pub(crate) fn publish(run: &RunDir, report: &Report) {
-    eprint!("{}", write(run, report));
+    let text = write(run, report);
+    // It panics where stderr cannot be written; and the thread may be panicking already, which would end the process.
+    let _ = catch_unwind(|| eprint!("{text}"));
 }
 
 /// The same for a process that ends right away: past the runner's capture, which would be lost with it.

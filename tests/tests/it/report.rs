@@ -350,4 +350,24 @@ fn a_console_line_that_is_no_regular_expression_is_told() {
         "{}",
         failure.output
     );
+    assert!(failure.report().contains("unclosed group"), "{}", failure.output);
+}
+
+#[test]
+fn a_report_that_cannot_be_printed_is_in_its_file_all_the_same() {
+    let artifacts = tempfile::tempdir().unwrap();
+    let (reader, stderr) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "failing::a_bare_test"])
+        .env("QEMU_TEST_DIR", artifacts.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(stderr)
+        .status()
+        .unwrap();
+    // Not by SIGABRT: a second panic while its machine is dropped would end the whole process.
+    assert_eq!(status.code(), Some(101));
+    let runs = artifacts.path().join("qemu-test-tests/it/failing/a_bare_test");
+    let run = std::fs::read_dir(runs).unwrap().next().unwrap().unwrap();
+    assert!(run.path().join("report.txt").is_file());
 }
