@@ -57,6 +57,23 @@ fn a_disk_without_room_is_told() {
 }
 
 #[test]
+fn the_report_of_an_interrupted_test_is_written_before_it_is_printed() {
+    let outcome = Victim::new("is_interrupted_and_cannot_print").ends();
+    assert_eq!(
+        outcome.status, None,
+        "SIGTERM has not ended it: {}",
+        outcome.output
+    );
+    let contents = |name: &str| {
+        let files = files(outcome.folder.path());
+        let file = files.iter().find(|file| file.ends_with(name)).unwrap();
+        fs::read_to_string(file).unwrap()
+    };
+    assert!(contents("report.txt").contains("was interrupted by SIGTERM"));
+    assert_eq!(contents("state"), "interrupted\n");
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_named() {
     let outcome = Victim::new("passes")
         .env("QEMU_TEST_DIR", "/proc/no/such/folder")
@@ -116,7 +133,9 @@ fn a_deep_folder_is_no_obstacle() {
     let deep = b"a-folder-with-a-long-name/".repeat(20);
     Victim::new("passes").folder("QEMU_TEST_DIR", &deep).passes();
     // Sockets have paths of at most 107 bytes, and go elsewhere.
-    Victim::new("passes").folder("TMPDIR", &deep).passes();
+    Victim::new("has_its_monitor_in_its_folder")
+        .folder("TMPDIR", &deep)
+        .passes();
     Victim::new("fails")
         .folder("QEMU_TEST_DIR", &deep)
         .fails()

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use qemu_test::{Error, Machine, MachineBuilder, qemu_test, qmp};
+use qemu_test::{Error, Machine, MachineBuilder, Monitor, qemu_test, qmp};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 /// A wait that nothing but the test's own limit ends in time.
@@ -51,6 +51,28 @@ fn behind_a_wrapper_that_stays(_vm: &Machine) {}
 #[qemu_test(machine = none(), wrapper = ["sh", "-c", "(trap '' TERM HUP; exec setsid sleep 601) & exec \"$0\" \"$@\""])]
 #[ignore = "a victim"]
 fn leaves_a_process_in_another_session(_vm: &Machine) {}
+
+// What a signal finds.
+
+/// Nobody reads what it prints, and the pipe is full.
+#[qemu_test(machine = none())]
+#[ignore = "a victim"]
+fn is_interrupted_and_cannot_print(_vm: &Machine) {
+    use rustix::pipe::{PipeFlags, pipe_with};
+    let (_reader, stderr) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&stderr, &[b'x'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&stderr, rustix::fs::OFlags::empty()).unwrap();
+    rustix::stdio::dup2_stderr(&stderr).unwrap();
+    rustix::io::write(
+        rustix::stdio::stdout(),
+        b"victims::is_interrupted_and_cannot_print\n",
+    )
+    .unwrap();
+    kill_process(rustix::process::getpid(), Signal::TERM).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
 
 // What the limit of a test ends: long enough for the machine to come up on a busy computer.
 
@@ -121,6 +143,12 @@ fn is_interrupted(vm: &Machine) {
 #[qemu_test(machine = none())]
 #[ignore = "a victim"]
 fn passes(vm: &Machine) {
+    vm.command("query-status").unwrap();
+}
+
+#[qemu_test(machine = none().monitor(Monitor::Unix("{dir}/qmp".into())))]
+#[ignore = "a victim"]
+fn has_its_monitor_in_its_folder(vm: &Machine) {
     vm.command("query-status").unwrap();
 }
 
