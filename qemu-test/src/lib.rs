@@ -116,6 +116,7 @@ mod exit;
 pub mod fixture;
 mod guest;
 mod harness;
+mod images;
 mod interrupt;
 mod locate;
 mod machine;

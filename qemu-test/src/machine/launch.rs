@@ -28,6 +28,7 @@ use crate::console::Console;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::guest::{GuestWatch, Terms};
+use crate::images::Written;
 use crate::interrupt::{Interrupt, Wait};
 use crate::locate::{self, Surroundings};
 use crate::process::{Process, Spec};
@@ -159,11 +160,12 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
     // From here on QEMU loads, on another processor as a rule: what can wait until now costs nothing.
     let memory_kills = memory_killer::kills();
     // By hand, a fixture's machine boots; its images are not to be written then, either.
-    let by_hand = extras.of_fixture.then(|| builder.clone().arg("-snapshot"));
+    let written = extras.of_fixture.then(|| Written::by(&builder.arguments));
     write_script(
         dir,
         &line::script(
-            by_hand.as_ref().unwrap_or(builder),
+            builder,
+            written.as_ref(),
             &program,
             std::env::current_dir().ok().as_deref(),
             accel.as_ref(),

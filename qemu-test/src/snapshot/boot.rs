@@ -26,7 +26,7 @@ pub(crate) fn boot(subject: &Subject<'_>, home: &Arc<dyn Home>, note: Option<Str
         extras.arguments.push(OsString::from("-S"));
     }
     let began = Instant::now();
-    let vm = machine::launch_with(&subject.builder, Arc::clone(home), extras)?;
+    let vm = machine::launch_with(&subject.to_boot(), Arc::clone(home), extras)?;
     if disks {
         let folder = vm.dir().to_owned();
         disks::add_overlays(&vm, Overlay::New, |number| {

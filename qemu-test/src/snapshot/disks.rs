@@ -2,7 +2,8 @@
 //!
 //! QEMU makes the overlays, on the running machine and before its processors run (`blockdev-snapshot-sync`). So the
 //! command line is left as it is, whichever of its many ways the user chose to name an image; and the image is opened
-//! as the user says, by as many copies as there are: a machine that waits for a migration takes no lock on its images.
+//! as the user says, by as many copies as there are: a machine that waits for a migration takes no lock on its images,
+//! and one that boots is told to take none.
 
 use std::path::Path;
 

@@ -133,7 +133,7 @@ impl Maker<'_> {
             name: Some("boot".to_owned()),
             expected_exit: None,
             expect_guest_panic: false,
-            ..self.subject.builder.clone()
+            ..self.subject.to_boot()
         }
     }
 

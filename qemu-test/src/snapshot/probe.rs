@@ -30,6 +30,7 @@ pub(super) fn probe(builder: &MachineBuilder, home: Arc<dyn Home>) -> Result<Fac
     let builder = builder.clone().name("probe");
     let extras = Extras {
         arguments: vec![OsString::from("-S")],
+        of_fixture: true,
         ..Extras::default()
     };
     let vm = machine::launch_with(&builder, home, extras)?;

@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Error, Result};
+use crate::images;
 use crate::{Machine, MachineBuilder};
 
 /// A machine with what makes it ready.
@@ -48,6 +49,14 @@ impl<'a> Subject<'a> {
             notes: Vec::new(),
             ready,
             identity,
+        }
+    }
+
+    /// The machine for a boot: many of them, and copies, have the same images at once.
+    pub(super) fn to_boot(&self) -> MachineBuilder {
+        MachineBuilder {
+            arguments: images::without_locks(&self.builder.arguments),
+            ..self.builder.clone()
         }
     }
 

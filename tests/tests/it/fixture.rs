@@ -9,6 +9,7 @@ use qemu_test::{Machine, MachineBuilder, Result, qemu_test, qmp};
 use qemu_test_tests::guest::{self, BUSY_HOST};
 
 use crate::guests::{IN_TURN, LONG, PROMPT, linux};
+use crate::launch::started_by_hand;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -234,6 +235,27 @@ impl Fixture for Disk {
     }
 }
 
+/// Starts a copy's machine by its `command.sh`, and has its guest write to the disk.
+fn is_written_by_hand(disk: &Disk) {
+    let mut by_hand = None;
+    disk.test(Isolation::Fork, |vm| {
+        let script = std::fs::read_to_string(vm.dir().join("command.sh")).unwrap();
+        // Past the console to the monitor, where QEMU's own tool writes to the disks of a machine as its guest would.
+        let name = if script.contains("node-name=disk0") {
+            "-d /machine/peripheral-anon/device[0]/virtio-backend"
+        } else {
+            "virtio0"
+        };
+        by_hand = Some(started_by_hand(
+            vm,
+            &format!("\x01cqemu-io {name} \"write -P 0x41 0 64k\"\nquit\n"),
+        ));
+    });
+    let by_hand = by_hand.unwrap();
+    let said = String::from_utf8_lossy(&by_hand.stdout);
+    assert!(by_hand.status.success() && said.contains("wrote 65536"), "{said}");
+}
+
 fn disk_of_the_copy_alone(how: fn(&str) -> Vec<String>, device: &'static str) {
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("disk,image");
@@ -253,6 +275,7 @@ fn disk_of_the_copy_alone(how: fn(&str) -> Vec<String>, device: &'static str) {
     disk.test(Isolation::Boot, |vm| {
         assert_eq!(first_line(vm), "made-by-the-boot\n")
     });
+    is_written_by_hand(&disk);
     let image = std::fs::read(&disk.image).unwrap();
     assert!(image.iter().all(|byte| *byte == b'.'), "the image was written");
 }

@@ -167,6 +167,68 @@ fn ends_badly(vm: &Machine) {
 #[ignore = "run by fixture_store.rs"]
 fn isolated_from_nothing(_vm: &Machine) {}
 
+/// The same with the image that `CASES_IMAGE` names, in the way that `CASES_DISK` says.
+struct WithImage;
+
+impl Fixture for WithImage {
+    fn machine(&self) -> MachineBuilder {
+        let image = std::env::var("CASES_IMAGE").expect("this is run by fixture_images.rs");
+        let machine = Blank("image").machine();
+        match std::env::var("CASES_DISK").as_deref() {
+            Ok("hda") => machine.args(["-hda", &image]),
+            Ok("drive") => machine.args(["-drive", &format!("file={image},if=virtio,format=qcow2")]),
+            Ok("flat") => machine.args([
+                "-blockdev",
+                &format!("driver=raw,node-name=disk0,file.driver=file,file.filename={image}"),
+                "-device",
+                "virtio-blk-pci,drive=disk0",
+            ]),
+            Ok("json") => machine.args([
+                "-blockdev",
+                &format!(r#"{{"driver": "file", "filename": "{image}", "node-name": "file0"}}"#),
+                "-blockdev",
+                "driver=raw,file=file0,node-name=disk0",
+                "-device",
+                "virtio-blk-pci,drive=disk0",
+            ]),
+            other => panic!("CASES_DISK is {other:?}"),
+        }
+    }
+
+    fn ready(&self, vm: &Machine) -> Result<()> {
+        Blank("image").ready(vm)
+    }
+}
+
+/// Says that the test has its machine, and keeps it until whoever started this process says that it is enough.
+fn hold() {
+    if let Some(sign) = std::env::var_os("CASES_HOLD") {
+        std::fs::write(sign, "").unwrap();
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
+    }
+}
+
+#[qemu_test(fixture = WithImage)]
+#[ignore = "run by fixture_images.rs"]
+fn image_copied(vm: &Machine) {
+    is_a_copy(vm);
+    hold();
+}
+
+#[qemu_test(fixture = WithImage, args = ["-name", "more"])]
+#[ignore = "run by fixture_images.rs"]
+fn image_copied_with_more(vm: &Machine) {
+    is_a_copy(vm);
+    hold();
+}
+
+#[qemu_test(fixture = WithImage, isolation = boot)]
+#[ignore = "run by fixture_images.rs"]
+fn image_booted(vm: &Machine) {
+    assert!(!vm.command_line().iter().any(|argument| argument == "-incoming"));
+    hold();
+}
+
 /// The guest that has mounted a folder of the host's, which QEMU cannot take along.
 struct Mounted;
 

@@ -171,7 +171,9 @@ fn a_descriptor_set_is_there_for_qemu() {
 
 /// Starts the machine by its `command.sh`, with `lines` for its monitor, and waits for its end.
 pub(crate) fn started_by_hand(vm: &Machine, lines: &str) -> std::process::Output {
-    let mut child = std::process::Command::new("sh")
+    // Nobody else would end a machine that does not.
+    let mut child = std::process::Command::new("timeout")
+        .args(["100", "sh"])
         .arg(vm.dir().join("command.sh"))
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())

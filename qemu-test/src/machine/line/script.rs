@@ -9,10 +9,13 @@ use super::super::builder::MachineBuilder;
 use super::{Connections, consoles, shares, with_dir};
 use crate::accel::Choice;
 use crate::command_line::shell_quoted;
+use crate::images::Written;
 
-/// A shell script that starts the same machine without the library: monitor and console on the terminal.
+/// A shell script that starts the same machine without the library: monitor and console on the terminal. Where the
+/// machine's images are not to be written, `images` are those that `-snapshot` does not see to.
 pub(in crate::machine) fn script(
     builder: &MachineBuilder,
+    images: Option<&Written>,
     program: &Path,
     cwd: Option<&Path>,
     accel: Option<&Choice>,
@@ -38,11 +41,17 @@ pub(in crate::machine) fn script(
     if let Some(cwd) = cwd {
         let _ = writeln!(text, "cd {}", shell_quoted(cwd.as_os_str()));
     }
+    let mut arguments = images.map_or_else(|| builder.arguments.clone(), |images| images.arguments.clone());
+    if images.is_some() {
+        arguments.push("-snapshot".into());
+    }
     let uses_dir = |word: &OsString| with_dir(word, Path::new("")) != *word;
-    let has_dir =
-        !builder.shares.is_empty() || builder.wrapper.iter().chain(&builder.arguments).any(uses_dir);
+    let has_dir = !builder.shares.is_empty() || builder.wrapper.iter().chain(&arguments).any(uses_dir);
     if has_dir {
         text.push_str("dir=$(mktemp -d)\ntrap 'rm -rf \"$dir\"' EXIT\n");
+    }
+    if let Some(images) = images {
+        text.push_str(&copies(images));
     }
     text.push_str(&shares::script(&builder.shares));
     for (name, value) in &builder.environment {
@@ -65,7 +74,7 @@ pub(in crate::machine) fn script(
     let (serial, virtio) = consoles::script_arguments(&builder.consoles, &builder.arguments);
     text.push_str(&serial);
     text.push_str(" -monitor chardev:terminal");
-    for argument in builder.arguments.iter().chain(&virtio).chain(&disks) {
+    for argument in arguments.iter().chain(&virtio).chain(&disks) {
         // One option and its value a line: two scripts compare well then.
         let is_option = argument.as_bytes().first() == Some(&b'-');
         text.push_str(if is_option { " \\\n  " } else { " " });
@@ -73,6 +82,33 @@ pub(in crate::machine) fn script(
     }
     text.push_str(" \"$@\"\n");
     text.into_bytes()
+}
+
+/// The lines of a script that keep images from being written.
+fn copies(images: &Written) -> String {
+    let mut text = String::new();
+    if !images.elsewhere.is_empty() {
+        let drivers = images.elsewhere.join(", ");
+        let _ = writeln!(
+            text,
+            "# This machine would write to what is no file of its own ({drivers}). Take these two lines out if it may.\n\
+             echo \"$0: not started: it would write to disks that a test does not write to ({drivers})\" >&2\n\
+             exit 1"
+        );
+    }
+    if !images.files.is_empty() {
+        text.push_str(
+            "# The images of its -blockdev options, which -snapshot does not keep from being written.\n",
+        );
+    }
+    for (number, file) in images.files.iter().enumerate() {
+        let _ = writeln!(
+            text,
+            "cp -- {} \"$dir\"/image-{number}",
+            shell_quoted(OsStr::new(file))
+        );
+    }
+    text
 }
 
 /// `word` for the shell, `{dir}` in it as the variable of the script.
@@ -99,24 +135,28 @@ mod tests {
     use crate::Machine;
     use crate::machine::line::Endpoint;
 
+    fn connections() -> Connections {
+        Connections {
+            monitor: Endpoint::Fd(3),
+            consoles: vec![4],
+            qtest: None,
+            fd_sets: Vec::new(),
+        }
+    }
+
     #[test]
     fn the_script_has_the_users_arguments_and_none_of_our_descriptors() {
         let builder = Machine::builder()
             .console()
             .args(["-S", "-drive", "file={dir}/it's"])
             .env("A", "b c");
-        let connections = Connections {
-            monitor: Endpoint::Fd(3),
-            consoles: vec![4],
-            qtest: None,
-            fd_sets: Vec::new(),
-        };
         let script = script(
             &builder,
+            None,
             Path::new("/q"),
             Some(Path::new("/w")),
             None,
-            &connections,
+            &connections(),
         );
         let script = String::from_utf8(script).unwrap();
         assert!(
@@ -130,5 +170,33 @@ mod tests {
         );
         assert!(script.ends_with("file=\"$dir\"'/it'\\''s' \"$@\"\n"));
         assert!(!script.contains("fd="));
+    }
+
+    #[test]
+    fn the_script_of_a_machine_whose_images_are_not_written_writes_none() {
+        let script = |node: &str| {
+            let builder = Machine::builder().args(["-blockdev", node]);
+            let written = Written::by(&builder.arguments);
+            let script = script(
+                &builder,
+                Some(&written),
+                Path::new("/q"),
+                None,
+                None,
+                &connections(),
+            );
+            String::from_utf8(script).unwrap()
+        };
+        let file = script("driver=file,node-name=a,filename=it's");
+        assert!(
+            file.contains("\ncp -- 'it'\\''s' \"$dir\"/image-0\n/q "),
+            "{file}"
+        );
+        assert!(
+            file.ends_with("driver=file,node-name=a,filename=\"$dir\"/image-0 \\\n  -snapshot \"$@\"\n"),
+            "{file}"
+        );
+        let network = script("driver=nbd,server.type=unix,server.path=/s");
+        assert!(network.contains("(nbd)\" >&2\nexit 1\nexec /q "), "{network}");
     }
 }
