@@ -66,7 +66,7 @@ pub(super) fn remember(path: &Path, failure: &Failure) {
 
 /// What all test processes of one run have in common: nextest says it, and the test executables of one `cargo test`
 /// have the same parent. A program that somebody started by hand is a run of its own.
-fn run() -> String {
+pub(super) fn run() -> String {
     if let Ok(id) = std::env::var("NEXTEST_RUN_ID") {
         return id;
     }

@@ -65,10 +65,34 @@ impl fmt::Display for FileIdentity {
     }
 }
 
-/// All files and folders that the arguments name, in whatever form QEMU takes them. One too many does no harm.
+/// The options that name what QEMU writes or talks to: its content is not what the machine is made of, and changes all
+/// the time.
+const OUTPUTS: [&str; 11] = [
+    "chardev",
+    "debugcon",
+    "dump-vmstate",
+    "D",
+    "mon",
+    "monitor",
+    "parallel",
+    "pidfile",
+    "qmp",
+    "serial",
+    "trace",
+];
+
+/// All files and folders that the arguments name, in whatever form QEMU takes them. One too many does no harm, unless
+/// QEMU itself changes it.
 pub(super) fn named_in<'a>(arguments: impl Iterator<Item = &'a OsString>) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
+    let mut of_output = false;
     for argument in arguments {
+        if std::mem::take(&mut of_output) {
+            continue;
+        }
+        let text = argument.to_str().unwrap_or_default();
+        let option = text.strip_prefix("--").or_else(|| text.strip_prefix('-'));
+        of_output = option.is_some_and(|option| OUTPUTS.contains(&option));
         add(argument, &mut found);
         for option in options(argument.as_bytes()) {
             add(&option, &mut found);
@@ -177,6 +201,26 @@ mod tests {
         }
         // The two folders of the tree, and nothing else.
         assert_eq!(found.len(), names.len() + 2, "{found:?}");
+    }
+
+    #[test]
+    fn what_qemu_writes_is_not_what_a_machine_is_made_of() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().display();
+        let arguments = [
+            "-serial".to_owned(),
+            format!("file:{path}"),
+            "--chardev".to_owned(),
+            format!("file,id=c,path={path}"),
+        ];
+        assert_eq!(named_in(arguments.map(OsString::from).iter()), BTreeSet::new());
+        let kernel = [
+            "-serial".to_owned(),
+            "null".to_owned(),
+            "-kernel".to_owned(),
+            path.to_string(),
+        ];
+        assert_eq!(named_in(kernel.map(OsString::from).iter()).len(), 1);
     }
 
     #[test]

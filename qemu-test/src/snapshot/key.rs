@@ -64,6 +64,13 @@ impl Key {
         Some(Self { digest, text })
     }
 
+    /// The first thing in which another key differs from this one, as that other one has it.
+    pub(super) fn difference<'a>(&self, other: &'a Self) -> &'a str {
+        let mut lines = other.text.lines();
+        let mut own = self.text.lines();
+        lines.find(|line| own.next() != Some(line)).unwrap_or_default()
+    }
+
     /// What tells it from another one.
     pub(crate) fn digest(&self) -> &str {
         &self.digest

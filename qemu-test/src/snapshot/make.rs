@@ -15,7 +15,7 @@ use super::disks::{self, Overlay};
 use super::manifest::{self, Guest};
 use super::migration;
 use super::probe::{self, Facts};
-use super::store::Made;
+use super::store::{Made, UnfitFor};
 use super::subject::Subject;
 use crate::artifacts::{self, RunDir, TestPath};
 use crate::command_line::escaped;
@@ -28,6 +28,9 @@ use crate::{Machine, MachineBuilder};
 
 /// How long the end of the state may take to come out of the pipe once QEMU says that it is all in it.
 const LAST_BYTES: Duration = Duration::from_secs(30);
+
+/// A disk with less than this is full.
+const LEAST_ROOM: u64 = 1 << 20;
 
 /// The name of the memory backend of ours.
 pub(super) const MEMORY: &str = "qemu-test-ram";
@@ -46,7 +49,10 @@ pub(super) fn make(subject: &Subject<'_>, folder: &Path, home: &Arc<dyn Home>) -
             boot.remove();
             Ok(made)
         }
-        Err(error) => Ok(Made::Failed(boot.story(&error))),
+        Err(error) => match no_room(folder) {
+            Some(reason) => Ok(Made::Unfit(UnfitFor::ThisRun, reason)),
+            None => Ok(Made::Failed(boot.story(&error))),
+        },
     }
 }
 
@@ -60,7 +66,7 @@ impl Maker<'_> {
     fn make(&self, boot: &BootHome) -> Result<Made> {
         let facts = probe::probe(&self.builder(), Arc::clone(&self.home))?;
         if let Some(obstacle) = facts.obstacle {
-            return Ok(Made::Unfit(obstacle));
+            return Ok(Made::Unfit(UnfitFor::Good, obstacle));
         }
         let own = own_arguments(self.subject, &facts);
         let mut extras = Extras {
@@ -76,8 +82,11 @@ impl Maker<'_> {
         let began = Instant::now();
         let vm = match machine::launch_with(&self.builder(), Arc::clone(&self.home), extras) {
             Ok(vm) => vm,
-            // It started without our arguments.
-            Err(Error::Launch(error)) => return Ok(Made::Unfit(error.reason)),
+            Err(Error::Launch(error)) => {
+                // It started without our arguments, and is not to blame if it still does.
+                probe::probe(&self.builder(), Arc::clone(&self.home))?;
+                return Ok(Made::Unfit(UnfitFor::ThisRun, error.reason));
+            }
             Err(error) => return Err(error),
         };
         let disks = disks::add_overlays(&vm, Overlay::New, |number| {
@@ -85,7 +94,7 @@ impl Maker<'_> {
         });
         let disks = match disks {
             Ok(disks) => disks,
-            Err(error) => return Ok(Made::Unfit(error.first_line())),
+            Err(error) => return Ok(Made::Unfit(UnfitFor::ThisRun, error.first_line())),
         };
         if !self.subject.starts_paused() {
             let_run(&vm)?;
@@ -110,7 +119,8 @@ impl Maker<'_> {
         let running = vm.command("query-status")?["running"] == true;
         vm.command("stop")?;
         if let Err(error) = self.save(&vm) {
-            return Ok(Made::Unfit(obstacle(&vm, &error)));
+            let (whom, reason) = obstacle(&vm, &error);
+            return Ok(Made::Unfit(whom, reason));
         }
         let unread = self.keep_consoles(&vm)?;
         vm.shutdown()?;
@@ -168,6 +178,17 @@ impl Maker<'_> {
     }
 }
 
+/// Whether the disk of snapshots is full, as the reason that no guest can be kept on it. The kernel kills a QEMU whose
+/// RAM is a file on a full disk (SIGBUS), which tells nobody why.
+fn no_room(folder: &Path) -> Option<String> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    (free < LEAST_ROOM).then(|| {
+        let root = folder.parent().unwrap_or(folder).display();
+        format!("there is no room for its snapshot: the disk of {root} has {free} bytes left")
+    })
+}
+
 /// What every copy needs beside the user's arguments.
 fn own_arguments(subject: &Subject<'_>, facts: &Facts) -> Vec<String> {
     let mentioned = |argument: &OsString| argument.to_string_lossy().contains("vmgenid");
@@ -201,7 +222,7 @@ fn still_there(vm: &Machine, subject: &Subject<'_>) -> Result<()> {
 }
 
 /// Why QEMU did not write its state, in its own words.
-fn obstacle(vm: &Machine, error: &Error) -> String {
+fn obstacle(vm: &Machine, error: &Error) -> (UnfitFor, String) {
     let reasons = vm.command("query-migrate").ok();
     let reasons = reasons
         .as_ref()
@@ -212,9 +233,9 @@ fn obstacle(vm: &Machine, error: &Error) -> String {
         .filter_map(|reason| reason.as_str())
         .collect();
     if reasons.is_empty() {
-        error.first_line()
+        (UnfitFor::ThisRun, error.first_line())
     } else {
-        reasons.join("; ")
+        (UnfitFor::Good, reasons.join("; "))
     }
 }
 

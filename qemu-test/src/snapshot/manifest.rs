@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::failure;
 use super::files::FileIdentity;
+use super::store::UnfitFor;
 
 /// The file in a snapshot's folder that has the manifest. Whoever uses the snapshot holds a lock on it.
 pub(super) const FILE: &str = "manifest.json";
@@ -36,6 +38,8 @@ pub(super) enum Manifest {
     /// It cannot be kept, for this reason.
     Unfit {
         reason: String,
+        /// The only run of tests for which that counts, where another one may have more luck.
+        run: Option<String>,
     },
 }
 
@@ -57,9 +61,12 @@ pub(super) struct Guest {
     pub(super) unread: Vec<usize>,
     /// The snapshot's own files, as they were when they were complete.
     files: BTreeMap<String, FileIdentity>,
-    /// The images that its disks are made on.
-    images: BTreeMap<String, FileIdentity>,
+    /// The images that its disks are made on, as they were before it booted.
+    images: Images,
 }
+
+/// Images by their paths.
+pub(super) type Images = BTreeMap<String, FileIdentity>;
 
 impl Guest {
     #[expect(clippy::too_many_arguments, reason = "each is a field")]
@@ -71,16 +78,8 @@ impl Guest {
         arguments: Vec<String>,
         disks: usize,
         unread: Vec<usize>,
-        images: impl IntoIterator<Item = String>,
+        images: Images,
     ) -> Self {
-        let images = images
-            .into_iter()
-            .filter_map(|image| {
-                FileIdentity::of(Path::new(&image))
-                    .ok()
-                    .map(|identity| (image, identity))
-            })
-            .collect();
         Self {
             qemu,
             boot,
@@ -124,6 +123,11 @@ impl Guest {
 }
 
 impl Manifest {
+    pub(super) fn unfit(whom: UnfitFor, reason: String) -> Self {
+        let run = (whom == UnfitFor::ThisRun).then(failure::run);
+        Self::Unfit { reason, run }
+    }
+
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
         let path = folder.join(FILE);
         fs::write(&path, serde_json::to_vec_pretty(self)?)?;

@@ -30,7 +30,7 @@ pub(crate) use subject::Subject;
 use crate::Machine;
 use crate::error::{Error, Result};
 use crate::machine::{self, Aside, Home};
-use store::{Offer, Store};
+use store::{Made, Offer, Store, UnfitFor};
 
 /// How long a guest may take to boot and be kept.
 const BOOT: Duration = Duration::from_secs(300);
@@ -57,6 +57,10 @@ pub(crate) fn fork(subject: &Subject<'_>, home: &Arc<dyn Home>, clock: &Arc<dyn 
         match restore::restore(subject, snapshot, home) {
             Ok(vm) => return Ok(vm),
             Err(error) if is_no_news(&error) => return Err(error),
+            // What keeps any machine from starting says nothing about the snapshot, either: a port that is taken, say.
+            Err(Error::Launch(error)) if probe::probe(&subject.to_boot(), Arc::clone(home)).is_err() => {
+                return Err(Error::Launch(error));
+            }
             Err(error) if new || second_time => {
                 let reason = format!(
                     "QEMU does not go on from its own snapshot: {}",
@@ -88,7 +92,15 @@ fn obtain(store: &Store, key: &Key, subject: &Subject<'_>, clock: &Arc<dyn Home>
     };
     let offer = store.obtain(key, waiting, |folder| {
         let _aside = Aside::begin(clock, BOOT, &format!("booting the fixture `{name}`"));
-        make::make(subject, folder, clock)
+        let made = make::make(subject, folder, clock)?;
+        Ok(match (made, Key::of(subject)) {
+            (Made::Guest(_), Some(now)) if now != *key => {
+                let what = key.difference(&now);
+                let reason = format!("what it is made of changed while it booted, and is now `{what}`");
+                Made::Unfit(UnfitFor::Now, reason)
+            }
+            (made, _) => made,
+        })
     })?;
     if let Offer::Snapshot(snapshot, new) = &offer {
         snapshot.touch();

@@ -1,10 +1,13 @@
 //! What QEMU itself says of a machine, before anything in it runs: how much memory, which kind of machine, which images.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::files::FileIdentity;
+use super::manifest::Images;
 use crate::error::Result;
 use crate::machine::{self, Extras, Home};
 use crate::qmp::Command;
@@ -22,7 +25,7 @@ pub(super) struct Facts {
     /// Why its RAM cannot be put into a file, if so.
     pub(super) obstacle: Option<String>,
     /// The files of all images, backing ones included.
-    pub(super) images: Vec<String>,
+    pub(super) images: Images,
 }
 
 /// Starts the machine, paused, and asks.
@@ -76,7 +79,10 @@ fn facts(vm: &Machine) -> Result<Facts> {
             .into_iter()
             .flatten()
             .filter(|node| node["drv"] == "file")
-            .filter_map(|node| node["file"].as_str().map(str::to_owned))
+            .filter_map(|node| {
+                let path = node["file"].as_str()?;
+                Some((path.to_owned(), FileIdentity::of(Path::new(path)).ok()?))
+            })
             .collect(),
     })
 }

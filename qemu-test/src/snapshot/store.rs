@@ -51,13 +51,26 @@ impl Snapshot {
 pub(super) enum Found {
     Snapshot(Snapshot),
     Unfit(String),
+    /// One with this flaw.
+    Unsound(String),
     Nothing,
+}
+
+/// For whom a machine cannot be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnfitFor {
+    /// For everybody: QEMU says so.
+    Good,
+    /// For this run of tests: what happened need not happen again.
+    ThisRun,
+    /// For whoever asked just now.
+    Now,
 }
 
 /// What making a snapshot comes to.
 pub(super) enum Made {
     Guest(Guest),
-    Unfit(String),
+    Unfit(UnfitFor, String),
     /// The boot failed, with the whole story.
     Failed(String),
 }
@@ -117,27 +130,28 @@ impl Store {
         }
         self.sweep(key);
         let folder = self.new_folder(key).map_err(|e| Error::io(doing("making"), e))?;
-        let made = make(&folder);
-        let published = made.and_then(|made| {
+        let published = make(&folder).and_then(|made| {
+            let storing = |e| Error::io(doing("storing"), e);
             let manifest = match made {
                 Made::Failed(story) => {
                     failure::remember(&self.failure(key), &Failure::now(story.clone()));
                     return Ok(Some(Offer::Failed(story)));
                 }
-                Made::Unfit(reason) => {
+                Made::Unfit(UnfitFor::Now, reason) => return Ok(Some(Offer::Unfit(reason))),
+                Made::Unfit(whom, reason) => {
                     // Whatever was begun is of no use.
-                    fs::remove_dir_all(&folder)?;
-                    fs::create_dir(&folder)?;
-                    Manifest::Unfit { reason }
+                    fs::remove_dir_all(&folder).map_err(storing)?;
+                    fs::create_dir(&folder).map_err(storing)?;
+                    Manifest::unfit(whom, reason)
                 }
                 Made::Guest(mut guest) => {
-                    fs::write(folder.join("key.txt"), &key.text)?;
-                    guest.seal(&folder)?;
+                    fs::write(folder.join("key.txt"), &key.text).map_err(storing)?;
+                    guest.seal(&folder).map_err(storing)?;
                     Manifest::Guest(guest)
                 }
             };
-            manifest.write(&folder)?;
-            fs::rename(&folder, self.folder(key))?;
+            manifest.write(&folder).map_err(storing)?;
+            fs::rename(&folder, self.folder(key)).map_err(storing)?;
             Ok(None)
         });
         if !matches!(published, Ok(None)) {
@@ -149,7 +163,8 @@ impl Store {
         match self.find(key) {
             Found::Snapshot(snapshot) => Ok(Offer::Snapshot(snapshot, true)),
             Found::Unfit(reason) => Ok(Offer::Unfit(reason)),
-            Found::Nothing => Err(Error::other(doing("something else removed"))),
+            Found::Unsound(flaw) => Ok(Offer::Unfit(flaw)),
+            Found::Nothing => Ok(Offer::Unfit(doing("something else removed"))),
         }
     }
 
@@ -157,6 +172,10 @@ impl Store {
         match self.find(key) {
             Found::Snapshot(snapshot) => Some(Offer::Snapshot(snapshot, false)),
             Found::Unfit(reason) => Some(Offer::Unfit(reason)),
+            Found::Unsound(flaw) => {
+                log::warn!("the snapshot {} is not used: {flaw}", self.folder(key).display());
+                None
+            }
             Found::Nothing => None,
         }
     }
@@ -172,17 +191,14 @@ impl Store {
         if lock.try_lock_shared().is_err() || !is_at(&lock, &path) {
             return Found::Nothing;
         }
-        let unsound = |flaw: String| {
-            log::warn!("the snapshot {} is not used: {flaw}", folder.display());
-            Found::Nothing
-        };
         match Manifest::read(&lock) {
-            Ok(Manifest::Unfit { reason }) => Found::Unfit(reason),
+            Ok(Manifest::Unfit { run: Some(run), .. }) if run != failure::run() => Found::Nothing,
+            Ok(Manifest::Unfit { reason, .. }) => Found::Unfit(reason),
             Ok(Manifest::Guest(guest)) => match guest.flaw(&folder) {
-                Some(flaw) => unsound(flaw),
+                Some(flaw) => Found::Unsound(flaw),
                 None => Found::Snapshot(Snapshot { folder, guest, lock }),
             },
-            Err(error) => unsound(format!("its manifest cannot be read: {error}")),
+            Err(error) => Found::Unsound(format!("its manifest cannot be read: {error}")),
         }
     }
 
@@ -190,21 +206,29 @@ impl Store {
     /// made from it keep their files open.
     pub(super) fn discard(&self, key: &Key, snapshot: Handle) -> io::Result<()> {
         let _lock = self.lock(key)?;
-        if is_at(&snapshot.lock, &snapshot.folder.join(manifest::FILE)) {
-            drop(snapshot.lock);
-            self.remove(&snapshot.folder)?;
-        }
-        Ok(())
+        self.remove_this(snapshot).map(drop)
     }
 
-    /// Notes that a snapshot that was made cannot be used: every test boots by itself from now on.
+    /// Notes that a snapshot that was made cannot be used, unless somebody made another one: every test of this run
+    /// boots by itself from now on.
     pub(super) fn declare_unfit(&self, key: &Key, snapshot: Handle, reason: &str) -> io::Result<()> {
-        self.discard(key, snapshot)?;
         let _lock = self.lock(key)?;
+        if !self.remove_this(snapshot)? {
+            return Ok(());
+        }
         let folder = self.new_folder(key)?;
-        let reason = reason.to_owned();
-        Manifest::Unfit { reason }.write(&folder)?;
+        Manifest::unfit(UnfitFor::ThisRun, reason.to_owned()).write(&folder)?;
         fs::rename(&folder, self.folder(key))
+    }
+
+    /// Under the lock: removes this snapshot. False where another one, or none, is in its place.
+    fn remove_this(&self, snapshot: Handle) -> io::Result<bool> {
+        let there = is_at(&snapshot.lock, &snapshot.folder.join(manifest::FILE));
+        drop(snapshot.lock);
+        if there {
+            self.remove(&snapshot.folder)?;
+        }
+        Ok(there)
     }
 
     /// Removes a folder that others may be looking at: under another name first, so that nobody finds half of it.

@@ -30,6 +30,12 @@ impl Fixture for Blank {
             Ok("fails") => Err(Error::other("the disk is full")),
             Ok("panics") => panic!("the disk is full"),
             // For as long as the machine lives.
+            Ok("replaces its image") => {
+                let image = std::env::var("CASES_IMAGE").unwrap();
+                let new = format!("{image}.new");
+                std::fs::copy(&image, &new)?;
+                Ok(std::fs::rename(new, image)?)
+            }
             Ok("hangs") => vm.wait(Duration::from_secs(600)).map(drop),
             Ok("takes its time") => match vm.wait(Duration::from_secs(20)) {
                 Err(Error::Timeout(_)) => Ok(()),
@@ -227,6 +233,67 @@ fn image_copied_with_more(vm: &Machine) {
 fn image_booted(vm: &Machine) {
     assert!(!vm.command_line().iter().any(|argument| argument == "-incoming"));
     hold();
+}
+
+#[qemu_test(fixture = WithImage)]
+#[ignore = "run by fixture_images.rs"]
+fn image_boots_instead(vm: &Machine) {
+    assert!(!vm.command_line().iter().any(|argument| argument == "-incoming"));
+    panic!("on purpose");
+}
+
+/// A machine that gets a device that a copy of it does not have.
+struct Plugged;
+
+impl Fixture for Plugged {
+    fn machine(&self) -> MachineBuilder {
+        Machine::builder()
+            .arch("x86_64")
+            .args(["-machine", "pc", "-m", "32"])
+    }
+
+    fn ready(&self, vm: &Machine) -> Result<()> {
+        Blank("plugged").ready(vm)?;
+        let device = qmp!(device_add {
+            driver: "virtio-rng-pci",
+            id: "rng0"
+        });
+        vm.command(device).map(drop)
+    }
+}
+
+#[qemu_test(fixture = Plugged)]
+#[ignore = "run by fixture_store.rs"]
+fn boots_instead(vm: &Machine) {
+    assert!(!vm.command_line().iter().any(|argument| argument == "-incoming"));
+}
+
+/// A machine with a port of the host's, which only one can have.
+struct WithPort;
+
+impl Fixture for WithPort {
+    fn machine(&self) -> MachineBuilder {
+        let port = std::env::var("CASES_PORT").expect("this is run by fixture_store.rs");
+        let network = format!("user,hostfwd=tcp:127.0.0.1:{port}-:22");
+        Blank("port").machine().args(["-nic", &network])
+    }
+
+    fn ready(&self, vm: &Machine) -> Result<()> {
+        Blank("port").ready(vm)
+    }
+}
+
+#[qemu_test(fixture = WithPort)]
+#[ignore = "run by fixture_store.rs"]
+fn port_copied(vm: &Machine) {
+    is_a_copy(vm);
+}
+
+#[qemu_test(fixture = crate::fixture::Linux, timeout = "5m")]
+#[ignore = "run by fixture_store.rs"]
+fn linux(vm: &Machine) {
+    assert!(!vm.command_line().iter().any(|argument| argument == "-incoming"));
+    panic!("on purpose");
 }
 
 /// The guest that has mounted a folder of the host's, which QEMU cannot take along.

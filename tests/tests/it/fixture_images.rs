@@ -113,6 +113,26 @@ fn an_image_may_be_replaced_while_others_use_a_snapshot_of_the_old_one() {
 }
 
 #[test]
+fn an_image_that_changes_during_the_boot_costs_this_test_a_boot_and_no_other() {
+    let images = Images::new("flat", "raw");
+    let mut command = images.command("image_boots_instead");
+    let run = Run::of(command.env("CASES_READY", "replaces its image").output().unwrap());
+    assert_eq!(run.status, Some(101), "{}", run.output);
+    run.says(&[
+        "panicked: on purpose",
+        "from     a boot of its own, because the fixture `WithImage` cannot be copied: what it is made of changed while \
+         it booted, and is now `file \"",
+    ]);
+    assert_eq!(
+        (images.store.whole(), images.store.others()),
+        (Vec::new(), Vec::new())
+    );
+    images.passes("image_copied");
+    images.passes("image_copied");
+    assert_eq!(images.store.boots().len(), 3);
+}
+
+#[test]
 fn machines_that_boot_and_copies_use_one_image_at_once() {
     for (way, format) in WAYS {
         let images = Images::new(way, format);

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Command};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -153,6 +153,103 @@ fn the_processes_of_one_run_share_a_failure() {
     assert_eq!(run("one", "1"), 1);
     assert_eq!(run("one", "2"), 2);
     assert_eq!(run("two", "1"), 3);
+}
+
+#[test]
+fn what_keeps_any_machine_from_starting_is_told_and_costs_no_snapshot() {
+    let store = Store::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let run = |status: i32| {
+        let run = store.run(&["port_copied"], &[("CASES_PORT", &port)]);
+        assert_eq!(run.status, Some(status), "{}", run.output);
+        run
+    };
+    run(101).says(&["did not launch", "Could not set up host forwarding rule"]);
+    assert_eq!((store.whole(), store.boots().len()), (Vec::new(), 0));
+    drop(taken);
+    run(0);
+    let taken = std::net::TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+    run(101).says(&["did not launch", "Could not set up host forwarding rule"]);
+    drop(taken);
+    run(0);
+    assert_eq!((store.whole().len(), store.boots().len()), (1, 1));
+}
+
+#[test]
+fn a_copy_that_does_not_go_on_is_tried_again_in_another_run() {
+    let store = Store::new();
+    let run = |id: &str| {
+        let run = store.run(&["boots_instead"], &[("NEXTEST_RUN_ID", id)]);
+        assert_eq!(run.status, Some(0), "{}", run.output);
+        store.boots().len()
+    };
+    // One that is to be kept, and one for the test.
+    assert_eq!(run("one"), 2);
+    assert_eq!(run("one"), 3);
+    assert_eq!(run("two"), 5);
+}
+
+#[test]
+fn a_disk_without_room_for_a_snapshot_is_told_and_costs_a_boot() {
+    // Only the superuser can make such a disk, and not in every container.
+    let can = Command::new("unshare")
+        .args(["--mount", "sh", "-c", "mount -t tmpfs none /mnt"])
+        .output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        let line = b"not run: a disk without room, because this user may not mount one\n";
+        let _ = rustix::io::write(rustix::stdio::stderr(), line);
+        return;
+    }
+    let store = Store::new();
+    fs::create_dir(store.snapshots()).unwrap();
+    let plain = store.command(&["linux"], &[]);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c"])
+        .arg("mount -t tmpfs -o size=16m none \"$QEMU_TEST_SNAPSHOT_DIR\" && exec \"$0\" \"$@\"")
+        .arg(plain.get_program())
+        .args(plain.get_args());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let run = Run::of(command.output().unwrap());
+    assert_eq!(run.status, Some(101), "{}", run.output);
+    run.says(&[
+        "panicked: on purpose",
+        "from     a boot of its own, because the fixture `Linux` cannot be copied: there is no room for its snapshot: \
+         the disk of ",
+    ]);
+}
+
+#[test]
+fn the_folder_of_snapshots_may_have_any_name_and_must_be_one() {
+    use std::os::unix::ffi::OsStrExt;
+    for name in [
+        "two words, 'quotes'=1".as_bytes(),
+        b"no \xff utf-8",
+        "größe".as_bytes(),
+    ] {
+        let store = Store::new();
+        // Relative to the folder in which the test runs.
+        let run = |case: &str| {
+            let mut command = store.command(&[case], &[]);
+            command.env("QEMU_TEST_SNAPSHOT_DIR", std::ffi::OsStr::from_bytes(name));
+            let run = Run::of(command.current_dir(store.folder()).output().unwrap());
+            assert_eq!(run.status, Some(0), "{}", run.output);
+        };
+        run("copy_1");
+        run("copy_2");
+        assert_eq!(store.boots().len(), 1);
+        assert!(store.folder().join(std::ffi::OsStr::from_bytes(name)).is_dir());
+    }
+    let store = Store::new();
+    let run = store.run(&["copy_1"], &[("QEMU_TEST_SNAPSHOT_DIR", "/proc/no/such")]);
+    assert_eq!(run.status, Some(101), "{}", run.output);
+    run.says(&["making the folder of snapshots, /proc/no/such: "]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn guest(folder: &Path) -> Result<Made> {
         Vec::new(),
         0,
         Vec::new(),
-        Vec::new(),
+        manifest::Images::new(),
     )))
 }
 
@@ -119,6 +119,40 @@ fn a_discarded_snapshot_is_gone_and_another_one_stays() {
         .unwrap();
     let offer = store.obtain(&key("a"), || (), never).unwrap();
     assert!(matches!(offer, Offer::Unfit(reason) if reason == "a mounted folder"));
+}
+
+#[test]
+fn who_is_late_to_find_a_snapshot_unfit_leaves_the_new_one() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::at(root.path()).unwrap();
+    let (old, _) = snapshot(store.obtain(&key("a"), || (), guest).unwrap());
+    let (first, late) = (old.handle().unwrap(), old.handle().unwrap());
+    store.discard(&key("a"), first).unwrap();
+    snapshot(store.obtain(&key("a"), || (), guest).unwrap());
+    store.declare_unfit(&key("a"), late, "it is late").unwrap();
+    let (_, new) = snapshot(store.obtain(&key("a"), || (), never).unwrap());
+    assert!(!new);
+}
+
+#[test]
+fn an_obstacle_is_remembered_for_as_long_as_it_counts() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::at(root.path()).unwrap();
+    let unfit = |whom| move |_: &Path| Ok(Made::Unfit(whom, "no".to_owned()));
+    for whom in [UnfitFor::Good, UnfitFor::ThisRun] {
+        let name = format!("{whom:?}");
+        store.obtain(&key(&name), || (), unfit(whom)).unwrap();
+        let again = store.obtain(&key(&name), || (), never).unwrap();
+        assert!(matches!(again, Offer::Unfit(reason) if reason == "no"));
+        // As a later run finds them.
+        let manifest = root.path().join(&name).join(manifest::FILE);
+        let text = fs::read_to_string(&manifest).unwrap();
+        fs::write(&manifest, text.replace(&failure::run(), "another run")).unwrap();
+        let later = store.obtain(&key(&name), || (), guest).unwrap();
+        assert_eq!(matches!(later, Offer::Unfit(_)), whom == UnfitFor::Good);
+    }
+    store.obtain(&key("now"), || (), unfit(UnfitFor::Now)).unwrap();
+    snapshot(store.obtain(&key("now"), || (), guest).unwrap());
 }
 
 #[test]
