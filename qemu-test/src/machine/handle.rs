@@ -169,7 +169,7 @@ impl Machine {
             if let Some(status) = status {
                 return Ok(self.inner.receive(status));
             }
-            let living = self.inner.watcher.living();
+            let living = self.inner.watcher.processes().living();
             let interrupt = cause.is_none().then(|| interrupt.as_fd());
             let mut fds: Vec<PollFd<'_>> = living
                 .chain(interrupt)

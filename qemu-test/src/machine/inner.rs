@@ -45,7 +45,7 @@ impl Inner {
 
     /// How the machine ended, if it has.
     pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
-        self.watcher.status()
+        self.watcher.processes().status()
     }
 
     /// Why every wait on a machine that has ended is over: its watcher says so within a moment.

@@ -340,7 +340,9 @@ fn open_monitor(end: MonitorEnd, parts: &mut Parts, watcher: &Watcher) -> Result
         MonitorEnd::Listening(listener) => listener.accept_stream(wait)?,
     };
     let client = Client::open(stream, watcher.client_options(parts), wait)?;
-    watcher.watch_monitor(&client)?;
+    watcher
+        .watch_monitor(&client)
+        .map_err(|e| Error::io("watching QEMU and its monitor", e))?;
     Ok(client)
 }
 

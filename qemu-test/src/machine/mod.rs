@@ -13,6 +13,7 @@ mod line;
 mod log;
 mod memory_killer;
 mod parts;
+mod processes;
 mod schema;
 mod screen;
 mod shutdown;

@@ -82,7 +82,7 @@ impl Inner {
                 return;
             }
         }
-        if self.watcher.has_ended_by(deadline) {
+        if self.watcher.processes().have_ended_by(deadline) {
             ending.status = self.exit_status();
         }
         if ending.status.is_some() {

@@ -4,17 +4,16 @@
 //! without a detour over this thread: meanwhile the monitor is not in the epoll set.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::ExitStatus;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::event::{EventfdFlags, eventfd};
 
 use super::parts::Parts;
+use super::processes::{Processes, readable};
 use crate::console::Console;
 use crate::deadline::Deadline;
 use crate::guest::GuestWatch;
@@ -50,17 +49,13 @@ pub(crate) struct Watcher {
 struct Shared {
     epoll: OwnedFd,
     stop: OwnedFd,
-    process: Arc<Process>,
+    processes: Processes,
     interrupt: Arc<Interrupt>,
     guest: Arc<GuestWatch>,
     consoles: Vec<Console>,
     qtest: Option<Qtest>,
     log: Box<dyn Fn() -> String + Send + Sync>,
     client: OnceLock<Client>,
-    /// QEMU itself, where it is not the process that we started.
-    qemu: OnceLock<OwnedFd>,
-    /// How the machine ended, once that was asked.
-    status: OnceLock<ExitStatus>,
 }
 
 impl Watcher {
@@ -69,18 +64,16 @@ impl Watcher {
         let shared = Arc::new(Shared {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            process: Arc::clone(&parts.process),
+            processes: Processes::new(&parts.process),
             interrupt: Arc::clone(&parts.interrupt),
             guest: Arc::clone(&parts.guest),
             consoles: parts.consoles.iter().map(Console::handle).collect(),
             qtest: parts.qtest.as_ref().map(Qtest::handle),
             log: Box::new(log),
             client: OnceLock::new(),
-            qemu: OnceLock::new(),
-            status: OnceLock::new(),
         });
         shared.add(&shared.stop, STOP)?;
-        shared.add(shared.process.ended_fd(), PROCESS)?;
+        shared.add(shared.started().ended_fd(), PROCESS)?;
         shared.add(&*shared.guest, GUEST)?;
         for (token, console) in (CONSOLES..).zip(&shared.consoles) {
             shared.add(console, token)?;
@@ -125,8 +118,10 @@ impl Watcher {
 
     /// From now on, this thread reads the monitor whenever no caller does.
     pub(super) fn watch_monitor(&self, client: &Client) -> io::Result<()> {
-        if let Some(pid) = client.peer_pid().filter(|pid| *pid != self.shared.process.pid()) {
-            self.shared.watch_qemu(pid);
+        if let Some(pid) = client.peer_pid()
+            && let Some(qemu) = self.shared.processes.qemu_is(pid)?
+        {
+            self.shared.add(qemu, QEMU)?;
         }
         if self.shared.client.set(client.clone()).is_ok() {
             self.shared.add(client, MONITOR)?;
@@ -134,32 +129,9 @@ impl Watcher {
         Ok(())
     }
 
-    /// How the machine ended, if it has.
-    pub(super) fn status(&self) -> Option<ExitStatus> {
-        self.shared.status()
-    }
-
-    /// Those of the machine's processes that have not ended: the one that we started, and QEMU where that is another.
-    /// Each is readable once it has.
-    pub(super) fn living(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let qemu = self.shared.qemu.get().map(AsFd::as_fd);
-        [Some(self.shared.process.ended_fd()), qemu]
-            .into_iter()
-            .flatten()
-            .filter(|process| !readable(process))
-    }
-
-    /// Blocks until all of these have ended; false when the deadline comes first.
-    pub(super) fn has_ended_by(&self, deadline: Deadline) -> bool {
-        while let Some(process) = self.living().next() {
-            let mut fds = [PollFd::new(&process, PollFlags::IN)];
-            match poll(&mut fds, deadline.timespec().as_ref()) {
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(0) | Err(_) => return false,
-                Ok(_) => {}
-            }
-        }
-        true
+    /// What the machine is to the system.
+    pub(super) fn processes(&self) -> &Processes {
+        &self.shared.processes
     }
 
     /// Ends the thread, which has seen everything by then if the machine has ended.
@@ -195,6 +167,10 @@ impl Shared {
         let _ = epoll::delete(&self.epoll, fd);
     }
 
+    fn started(&self) -> &Process {
+        self.processes.started()
+    }
+
     fn monitor_is_read(&self, client: &Client, reading: bool) {
         if reading {
             self.forget(client);
@@ -205,48 +181,13 @@ impl Shared {
         }
     }
 
-    fn watch_qemu(&self, pid: Pid) {
-        match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(fd) => {
-                if self.qemu.set(fd).is_ok()
-                    && let Some(fd) = self.qemu.get()
-                    && let Err(error) = self.add(fd, QEMU)
-                {
-                    log::warn!("cannot watch QEMU, process {pid:?}: {error}");
-                }
-            }
-            Err(error) => log::warn!("cannot watch QEMU, process {pid:?}: {error}"),
-        }
-    }
-
-    /// Whether QEMU is known to run on although the process that we started has ended.
-    fn qemu_lives(&self) -> bool {
-        self.qemu.get().is_some_and(|qemu| !readable(qemu))
-    }
-
-    /// How the machine ended, if it has. A wrapper that put QEMU into the background and ended is not its end: then it
-    /// is QEMU's status that counts.
-    fn status(&self) -> Option<ExitStatus> {
-        if let Some(status) = self.status.get() {
-            return Some(*status);
-        }
-        let of_process = self.process.try_status()?;
-        if self.qemu_lives() {
-            return None;
-        }
-        let behind = self.client.get().and_then(Client::peer_pid);
-        let behind = behind.filter(|pid| *pid != self.process.pid());
-        let of_qemu = behind.and_then(|pid| self.process.status_of(pid));
-        Some(*self.status.get_or_init(|| of_qemu.unwrap_or(of_process)))
-    }
-
     /// Whether the process that we started may have been a wrapper that put QEMU into the background, as `setsid -f`
     /// does: it ended well, before QEMU said its first word, and left something that lives.
     fn may_be_in_background(&self) -> bool {
         self.client.get().is_none()
-            && self.process.try_status().is_some_and(|status| status.success())
-            && !readable(&self.process.gone_fd())
-            && self.add(self.process.gone_fd(), TREE).is_ok()
+            && self.started().try_status().is_some_and(|status| status.success())
+            && !readable(&self.started().gone_fd())
+            && self.add(self.started().gone_fd(), TREE).is_ok()
     }
 
     fn run(&self) {
@@ -273,9 +214,13 @@ impl Shared {
                     PROCESS => self.process_ended(&mut state),
                     TREE => {
                         state.in_background = false;
-                        self.forget(self.process.gone_fd());
+                        self.forget(self.started().gone_fd());
                     }
-                    QEMU => self.qemu.get().into_iter().for_each(|qemu| self.forget(qemu)),
+                    QEMU => self
+                        .processes
+                        .behind()
+                        .into_iter()
+                        .for_each(|qemu| self.forget(qemu)),
                     MONITOR => self.drain_monitor(&mut state),
                     QTEST => drop(self.feed_qtest()),
                     GUEST => self.guest.hear_news(),
@@ -286,12 +231,12 @@ impl Shared {
                 }
             }
             // Whoever stops this has mostly seen the end already, and the news of it may come together with the order.
-            if state.stopped && !state.process_ended && readable(&self.process.ended_fd()) {
+            if state.stopped && !state.process_ended && readable(&self.started().ended_fd()) {
                 self.process_ended(&mut state);
             }
             // Once there is a client, it is known which process QEMU is.
             let awaited = state.in_background && self.client.get().is_none();
-            if state.process_ended && !awaited && !self.qemu_lives() {
+            if state.process_ended && !awaited && !self.processes.qemu_lives() {
                 return self.everything_ended(&mut state);
             }
             if state.stopped {
@@ -304,7 +249,7 @@ impl Shared {
 
     fn process_ended(&self, state: &mut State) {
         state.process_ended = true;
-        self.forget(self.process.ended_fd());
+        self.forget(self.started().ended_fd());
         state.in_background = self.may_be_in_background();
     }
 
@@ -376,7 +321,7 @@ impl Shared {
     fn everything_ended(&self, state: &mut State) {
         self.take_the_rest(state);
         self.look_at_the_guest(true);
-        let cause = match self.status() {
+        let cause = match self.processes.status() {
             Some(status) => Cause::Exited {
                 status,
                 log: (self.log)(),
@@ -396,11 +341,7 @@ impl Shared {
         match state.grace {
             None => state.grace = Some(Deadline::exactly(GRACE)),
             Some(grace) if grace.expired() => {
-                let behind = self.client.get().and_then(Client::peer_pid);
-                let pid = behind
-                    .filter(|_| state.process_ended)
-                    .unwrap_or(self.process.pid());
-                let reason = format!("{reason}; process {pid} still runs");
+                let reason = format!("{reason}; process {} still runs", self.processes.remaining());
                 self.interrupt.raise(Cause::Disconnected { reason });
                 // Nothing to hurry for any more, but the console and the process's end are still ours to see.
                 state.grace = Some(Deadline::never());
@@ -408,12 +349,6 @@ impl Shared {
             Some(_) => {}
         }
     }
-}
-
-/// Whether the descriptor is readable now.
-fn readable(fd: &impl AsFd) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::IN)];
-    matches!(poll(&mut fds, Some(&Default::default())), Ok(1))
 }
 
 #[derive(Default)]

@@ -30,15 +30,13 @@ fn watched(program: &[&str]) -> (Shared, UnixStream) {
     let shared = Shared {
         epoll: epoll::create(CreateFlags::CLOEXEC).unwrap(),
         stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap(),
-        process: Arc::new(process.unwrap()),
+        processes: Processes::new(&Arc::new(process.unwrap())),
         interrupt,
         guest,
         consoles: vec![console],
         qtest: None,
         log: Box::new(|| "the log".to_owned()),
         client: OnceLock::new(),
-        qemu: OnceLock::new(),
-        status: OnceLock::new(),
     };
     (shared, theirs)
 }
@@ -77,7 +75,7 @@ fn what_a_guest_said_last_is_taken_before_the_end_of_qemu_is_told() {
     let (shared, mut theirs) = watched(&["true"]);
     theirs.write_all(WORDS.as_bytes()).unwrap();
     drop(theirs);
-    assert!(shared.process.wait(Deadline::exactly(LONG)).is_some());
+    assert!(shared.started().wait(Deadline::exactly(LONG)).is_some());
     shared.everything_ended(&mut State::default());
     assert_eq!(death(&shared).output, WORDS.trim_end());
 }
@@ -85,7 +83,7 @@ fn what_a_guest_said_last_is_taken_before_the_end_of_qemu_is_told() {
 #[test]
 fn an_end_that_comes_together_with_the_order_to_stop_is_told() {
     let (shared, _theirs) = watched(&["false"]);
-    assert!(shared.process.wait(Deadline::exactly(LONG)).is_some());
+    assert!(shared.started().wait(Deadline::exactly(LONG)).is_some());
     shared.add(&shared.stop, STOP).unwrap();
     rustix::io::write(&shared.stop, &1u64.to_ne_bytes()).unwrap();
     shared.run();
