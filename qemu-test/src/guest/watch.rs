@@ -283,14 +283,15 @@ impl GuestWatch {
         (death.kind != DeathKind::Panic || !self.terms.expect_panic).then_some(death)
     }
 
-    /// Waits until the guest has panicked, `gone` says that it never will, or the deadline is over.
-    pub(crate) fn await_panic(&self, deadline: Deadline, gone: impl Fn() -> bool) {
+    /// Waits until the guest has panicked: true; or until `gone` says that it never will, or the deadline is over.
+    pub(crate) fn await_panic(&self, deadline: Deadline, gone: impl Fn() -> bool) -> bool {
         let mut state = self.state();
         while !state.has_panicked() && !deadline.expired() && !gone() {
             let left = deadline.remaining().unwrap_or(Duration::MAX);
             let woken = self.changed.wait_timeout(state, left);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+        state.has_panicked()
     }
 
     pub(crate) fn expects_panic(&self) -> bool {

@@ -189,21 +189,19 @@ impl Running {
             Some(_) => !expected,
             None => outcome.cause().is_some(),
         };
-        // Those that the body launched by hand and still has somewhere are among them.
-        let living = context.machines();
-        let evidence = body_failed.then(|| MachineReport::of_all(&living, Depth::Full));
-        if !body_failed {
-            let deadline = timer.as_ref().map_or_else(Deadline::never, Timer::deadline);
-            await_expected_exits(&machines, deadline);
-            await_expected_panics(&machines, deadline);
-        }
+        let deadline = timer.as_ref().map_or_else(Deadline::never, Timer::deadline);
         // Whatever the limit found is in the context from here on, and nothing changes any more.
         drop(timer);
         let timed_out = context.timed_out();
-        let evidence = timed_out
-            .as_ref()
-            .map(|timeout| timeout.machines.clone())
-            .or(evidence);
+        // Those that the body launched by hand and still has somewhere are among them.
+        let living = context.machines();
+        let evidence = match &timed_out {
+            Some(timeout) => Some(timeout.machines.clone()),
+            None if body_failed || !await_what_was_announced(&machines, deadline) => {
+                Some(MachineReport::of_all(&living, Depth::Full))
+            }
+            None => None,
+        };
 
         for machine in &machines {
             if !machine.is_lent() {
@@ -280,25 +278,22 @@ fn detail_of(error: &Error) -> String {
     rest.unwrap_or_default()
 }
 
-/// A machine that announced its end is given the time of the test for it.
-fn await_expected_exits(machines: &[Machine], deadline: Deadline) {
-    for machine in machines
-        .iter()
-        .filter(|machine| machine.inner().parts.expected_exit.is_some())
-    {
-        machine.inner().await_end(deadline);
-    }
-}
-
-/// A guest that is to panic is given the time of the test for it, unless its machine ends before.
-fn await_expected_panics(machines: &[Machine], deadline: Deadline) {
+/// A machine that announced its end, and a guest that is to panic, are given the time of the test for it. False where
+/// it does not come.
+fn await_what_was_announced(machines: &[Machine], deadline: Deadline) -> bool {
+    let mut came = true;
     for machine in machines {
-        let inner = machine.inner();
-        if inner.parts.guest.expects_panic() {
-            let gone = || inner.parts.interrupt.cause().is_some();
-            inner.parts.guest.await_panic(deadline, gone);
+        let (inner, parts) = (machine.inner(), &machine.inner().parts);
+        if parts.expected_exit.is_some() {
+            inner.await_end(deadline);
+            came &= inner.exit_status().is_some();
+        }
+        if parts.guest.expects_panic() {
+            let gone = || parts.interrupt.cause().is_some();
+            came &= parts.guest.await_panic(deadline, gone);
         }
     }
+    came
 }
 
 /// Ends the test's thread the way libtest wants it: a failure is a panic, and one that has been told is told no more.
