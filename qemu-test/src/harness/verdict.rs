@@ -84,13 +84,25 @@ impl Facts<'_> {
             };
             let troubles: Vec<String> = troubles.into_iter().filter(news).collect();
             for trouble in troubles {
-                verdict.add(self.of(machine, trouble));
+                if !self.is_told(&verdict, machine, &trouble) {
+                    verdict.add(self.of(machine, trouble));
+                }
             }
         }
         for other in self.others {
             verdict.add(other);
         }
         verdict
+    }
+
+    /// Whether an error of the body that the verdict has tells the same of this machine already.
+    fn is_told(&self, verdict: &Verdict, machine: &Inner, trouble: &str) -> bool {
+        let end = trouble.strip_suffix(", by itself").unwrap_or(trouble);
+        let of_machine = format!("(machine `{}`)", machine.parts.name);
+        verdict
+            .0
+            .iter()
+            .any(|told| told.contains(end) && told.contains(&of_machine))
     }
 
     /// `what`, with the machine's name where there are several.

@@ -79,7 +79,13 @@ impl Failure {
     }
 
     /// QEMU was started and its monitor did not come to answer.
-    pub(super) fn no_monitor(&self, parts: &Parts, watcher: &Watcher, error: Error) -> Error {
+    pub(super) fn no_monitor(
+        &self,
+        builder: &MachineBuilder,
+        parts: &Parts,
+        watcher: &Watcher,
+        error: Error,
+    ) -> Error {
         // A monitor that ends is mostly the first sign of a process that ends.
         let ended = match &error {
             Error::Exited(_) | Error::Disconnected(_) => {
@@ -100,11 +106,15 @@ impl Failure {
                 let words = complaint(&log).map(|line| format!(": `{line}`"));
                 let words = words.unwrap_or_default();
                 let how = exit::describe(status);
-                let end = format!("QEMU {how} before its monitor answered{words}");
+                let when = format!("{how} before its monitor answered{words}");
                 if fate::refused_its_arguments(status, &parts.command_line, &log) {
                     format!("QEMU refused its arguments, and {how}{words}")
+                } else if let Some(fate) = Fate::of_signal(status, parts.memory_kills) {
+                    fate.told_by(&format!("QEMU {when}"))
+                } else if let Some(wrapper) = builder.wrapper.first() {
+                    format!("QEMU, or its wrapper `{}`, {when}", wrapper.display())
                 } else {
-                    Fate::of_signal(status, parts.memory_kills).map_or(end.clone(), |fate| fate.told_by(&end))
+                    format!("QEMU {when}")
                 }
             }
             None => error.to_string(),

@@ -227,7 +227,7 @@ fn start(builder: &MachineBuilder, failure: &Failure, extras: Extras) -> Result<
     let watcher = Watcher::start(&parts).map_err(io("starting the machine's watcher"))?;
     match open_monitor(ours.monitor, &mut parts, &watcher) {
         Ok(client) => Ok(Machine::new(Inner::new(parts, watcher, client))),
-        Err(error) => Err(failure.no_monitor(&parts, &watcher, error)),
+        Err(error) => Err(failure.no_monitor(builder, &parts, &watcher, error)),
     }
 }
 

@@ -80,6 +80,13 @@ fn passes_and_qemu_is_killed(vm: &Machine) {
 #[ignore = "fails on purpose: run by report.rs"]
 fn passes_and_the_wrapper_says_three(_vm: &Machine) {}
 
+#[qemu_test(machine = none(), wrapper = ["sh", "-c", "\"$0\" \"$@\"; exit 3"])]
+#[ignore = "fails on purpose: run by report.rs"]
+fn fails_because_qemu_ends(vm: &Machine) -> qemu_test::Result<()> {
+    vm.command("quit")?;
+    vm.wait_event(qmp!(STOP), Duration::from_secs(60)).map(drop)
+}
+
 #[qemu_test(machine = none(), wrapper = ["sh", "-c", "sleep 600 & exec \"$0\" \"$@\""])]
 #[ignore = "fails on purpose: run by report.rs"]
 fn passes_and_leaves_a_process(_vm: &Machine) {}
@@ -169,6 +176,10 @@ fn panics_because_the_guest_does(vm: &Machine) {
 #[qemu_test(machine = guest("hello\r\n", Then::PowerOff), expect_guest_panic)]
 #[ignore = "fails on purpose: run by report.rs"]
 fn the_expected_panic_of_the_guest_does_not_come(_vm: &Machine) {}
+
+#[qemu_test(machine = guest("hello\r\n", Then::Halt), expect_guest_panic, timeout = "8s")]
+#[ignore = "fails on purpose: run by report.rs"]
+fn the_expected_panic_of_the_guest_does_not_come_in_time(_vm: &Machine) {}
 
 #[qemu_test(console, allow_console_line = "Oops: (")]
 #[ignore = "fails on purpose: run by report.rs"]

@@ -198,3 +198,14 @@ fn the_artifacts_start_the_machine_again_by_hand(vm: &Machine) {
         "{output:?}"
     );
 }
+
+#[test]
+fn an_end_before_the_monitor_answered_may_be_the_wrappers() {
+    let error = refused(&none().wrapper(["false"]));
+    assert!(
+        error
+            .reason
+            .starts_with("QEMU, or its wrapper `false`, exited with status 1 before its monitor answered"),
+        "{error}"
+    );
+}

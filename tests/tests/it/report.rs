@@ -323,6 +323,28 @@ fn what_the_guest_did_wrong_fails_a_test_whose_body_passed() {
 }
 
 #[test]
+fn a_guest_that_does_not_panic_in_time_is_looked_at_while_it_lives() {
+    let failure = Failure::of("the_expected_panic_of_the_guest_does_not_come_in_time");
+    let first = failure.first_line();
+    assert!(
+        first.ends_with("failed: the guest did not panic, and was expected to"),
+        "{first}"
+    );
+    failure.says(&["machine `vm`  running", "    seen     ", "(quit: "]);
+}
+
+#[test]
+fn an_end_that_the_error_tells_is_not_told_twice() {
+    let failure = Failure::of("fails_because_qemu_ends");
+    let first = failure.first_line();
+    assert!(
+        first.contains("failed: QEMU exited with status 3 while waiting for the event STOP"),
+        "{first}"
+    );
+    assert!(!failure.report().contains("  also: "), "{}", failure.output);
+}
+
+#[test]
 fn the_death_of_the_guest_is_the_cause_of_a_panic_that_it_led_to() {
     let failure = Failure::of("panics_because_the_guest_does");
     assert!(
