@@ -92,7 +92,7 @@ pub(crate) fn locate(wanted: &Program, surroundings: &Surroundings) -> Result<Pa
     let hint = name
         .to_str()
         .and_then(|name| name.strip_prefix("qemu-system-"))
-        .map(install_hint);
+        .map(|arch| other_name(arch).unwrap_or_else(|| install_hint(arch)));
     Err(NotFound {
         program: name,
         reason,
@@ -133,6 +133,22 @@ pub(crate) fn host_arch() -> &'static str {
     }
 }
 
+/// QEMU's name for an architecture that others call `arch`, where it has one of its own.
+fn other_name(arch: &str) -> Option<String> {
+    let name = match arch {
+        "amd64" | "x86-64" | "x64" => "x86_64",
+        "x86" | "i486" | "i586" | "i686" => "i386",
+        "arm64" => "aarch64",
+        "armhf" | "armv7" | "armv7l" => "arm",
+        "riscv" => "riscv64",
+        "powerpc" => "ppc",
+        "powerpc64" | "ppc64le" | "ppc64el" => "ppc64",
+        "loong64" | "loongarch" => "loongarch64",
+        _ => return None,
+    };
+    Some(format!("QEMU's name for `{arch}` is `{name}`"))
+}
+
 /// The command that installs the emulator of `arch` here.
 pub(crate) fn install_hint(arch: &str) -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
@@ -148,7 +164,18 @@ fn hint_for(os_release: &str, arch: &str) -> String {
     };
     let family = format!("{} {}", field("ID"), field("ID_LIKE"));
     let is = |id: &str| family.split_whitespace().any(|word| word == id);
-    let x86 = matches!(arch, "x86_64" | "i386");
+    // What Fedora and Arch call the package of several targets.
+    let group = match arch {
+        "x86_64" | "i386" => "x86",
+        "ppc" | "ppc64" => "ppc",
+        "mips" | "mipsel" | "mips64" | "mips64el" => "mips",
+        "sparc" | "sparc64" => "sparc",
+        "riscv32" | "riscv64" => "riscv",
+        "sh4" | "sh4eb" => "sh4",
+        "microblaze" | "microblazeel" => "microblaze",
+        "xtensa" | "xtensaeb" => "xtensa",
+        other => other,
+    };
     if is("debian") || is("ubuntu") {
         let package = match arch {
             "x86_64" | "i386" => "qemu-system-x86",
@@ -165,19 +192,9 @@ fn hint_for(os_release: &str, arch: &str) -> String {
     } else if is("rhel") || is("centos") {
         "install it with `sudo dnf install qemu-kvm`".to_owned()
     } else if is("fedora") {
-        let package = if x86 {
-            "qemu-system-x86-core".to_owned()
-        } else {
-            format!("qemu-system-{arch}-core")
-        };
-        format!("install it with `sudo dnf install {package}`")
+        format!("install it with `sudo dnf install qemu-system-{group}-core`")
     } else if is("arch") {
-        let package = if x86 {
-            "qemu-system-x86".to_owned()
-        } else {
-            format!("qemu-system-{arch}")
-        };
-        format!("install it with `sudo pacman -S {package}`")
+        format!("install it with `sudo pacman -S qemu-system-{group}`")
     } else if is("suse") || is("opensuse") {
         let package = match arch {
             "x86_64" | "i386" => "qemu-x86",
@@ -254,6 +271,11 @@ mod tests {
         assert!(reason("qemu-plain").contains("is not executable"));
         assert_eq!(reason("qemu-none"), "`qemu-none` is not in the folders of PATH");
         assert!(reason("/nowhere/qemu").contains("cannot be run: No such file"));
+        let misnamed = locate(&Program::Arch("x86-64".into()), &around).unwrap_err();
+        assert_eq!(
+            misnamed.hint.as_deref(),
+            Some("QEMU's name for `x86-64` is `x86_64`")
+        );
         let missing = locate(&Program::Arch("riscv64".into()), &around).unwrap_err();
         assert!(missing.hint.is_some_and(|hint| hint.contains("install")));
     }
@@ -270,7 +292,9 @@ mod tests {
         assert!(hint("NAME=x\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n").contains("apt-get"));
         assert!(hint("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n").contains("qemu-kvm"));
         assert!(hint("ID=fedora\n").ends_with("`sudo dnf install qemu-system-aarch64-core`"));
-        assert!(hint("ID=arch\n").contains("pacman -S"));
+        assert!(riscv("ID=fedora\n").ends_with("`sudo dnf install qemu-system-riscv-core`"));
+        assert!(hint("ID=arch\n").ends_with("`sudo pacman -S qemu-system-aarch64`"));
+        assert!(riscv("ID=arch\n").ends_with("`sudo pacman -S qemu-system-riscv`"));
         assert!(hint("ID=\"opensuse-tumbleweed\"\nID_LIKE=\"opensuse suse\"\n").contains("zypper"));
         assert!(hint("ID=alpine\n").contains("apk add"));
         assert!(hint("").contains("your distribution's"));

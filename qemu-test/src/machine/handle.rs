@@ -351,9 +351,14 @@ impl Machine {
     /// Where the machine was not built with [`MachineBuilder::console`].
     #[track_caller]
     pub fn console(&self) -> &Console {
-        self.inner.console(CONSOLE).unwrap_or_else(|| {
-            panic!("machine `{}` has no console: say `console` in #[qemu_test(console)] or call MachineBuilder::console()", self.name())
-        })
+        // No closure, here and below: the panic is to tell the caller's line, and a closure would tell its own.
+        match self.inner.console(CONSOLE) {
+            Some(console) => console,
+            None => panic!(
+                "machine `{}` has no console: say `console` in #[qemu_test(console)] or call MachineBuilder::console()",
+                self.name()
+            ),
+        }
     }
 
     /// The console that was given this name by [`MachineBuilder::serial_console`],
@@ -364,14 +369,15 @@ impl Machine {
     /// Where there is none of this name; the message names those that there are.
     #[track_caller]
     pub fn console_named(&self, name: &str) -> &Console {
-        self.inner.console(name).unwrap_or_else(|| {
+        let Some(console) = self.inner.console(name) else {
             let names: Vec<_> = self.inner.parts.consoles.iter().map(Console::name).collect();
             panic!(
                 "machine `{}` has no console `{name}`; it has: {}",
                 self.name(),
                 names.join(", ")
             )
-        })
+        };
+        console
     }
 
     /// The qtest protocol.
@@ -381,9 +387,13 @@ impl Machine {
     /// Where the machine was not built with [`MachineBuilder::qtest`].
     #[track_caller]
     pub fn qtest(&self) -> &Qtest {
-        self.inner.parts.qtest.as_ref().unwrap_or_else(|| {
-            panic!("machine `{}` has no qtest: say `qtest` in #[qemu_test(qtest)] or call MachineBuilder::qtest()", self.name())
-        })
+        match &self.inner.parts.qtest {
+            Some(qtest) => qtest,
+            None => panic!(
+                "machine `{}` has no qtest: say `qtest` in #[qemu_test(qtest)] or call MachineBuilder::qtest()",
+                self.name()
+            ),
+        }
     }
 }
 

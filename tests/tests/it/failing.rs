@@ -37,6 +37,12 @@ fn returns_a_status(_vm: &Machine) -> ExitCode {
     ExitCode::from(3)
 }
 
+#[qemu_test(machine = none())]
+#[ignore = "fails on purpose: run by report.rs"]
+fn asks_for_a_console_that_it_has_not(vm: &Machine) {
+    vm.console();
+}
+
 #[qemu_test(args = ["-no-such-option"])]
 #[ignore = "fails on purpose: run by report.rs"]
 fn does_not_launch(_vm: &Machine) {}

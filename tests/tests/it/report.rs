@@ -169,6 +169,16 @@ fn a_failing_exit_code_is_a_failure() {
 }
 
 #[test]
+fn a_console_that_is_not_there_is_told_at_the_line_that_asks_for_it() {
+    let failure = Failure::of("asks_for_a_console_that_it_has_not");
+    assert!(
+        failure.output().contains("it/failing.rs:") && failure.output().contains("say `console`"),
+        "{}",
+        failure.output()
+    );
+}
+
+#[test]
 fn a_launch_that_fails_is_reported_with_log_and_command_line() {
     let failure = Failure::of("does_not_launch");
     assert!(failure.output.contains(
