@@ -19,6 +19,9 @@ const QEMU: &str = "qemu-system-x86_64";
 /// Packages of QEMU's own: the second version needs them whatever the system has installed.
 const OWN: &[&str] = &["qemu-system", "seabios", "ipxe-qemu"];
 
+/// Devices that newer packages have in modules of their own.
+const MODULES: &[&str] = &["qemu-system-modules-spice", "qemu-system-modules-opengl"];
+
 /// The version that a QEMU program says it is: `10.0.2`.
 pub(crate) fn version(program: &Path) -> Result<String> {
     let text = Program::new(program).arg("--version").output()?;
@@ -73,7 +76,7 @@ pub(crate) fn setup() -> Result<()> {
     let apt = Apt::open(packages::host_architecture()?)?;
     for suite in packages::suites() {
         // A suite that offers nothing is no failure as long as another one does.
-        let Ok(plan) = apt.plan(&suite, &["qemu-system-x86", "qemu-system-arm"]) else {
+        let Some(plan) = plan(&apt, &suite, &["qemu-system-x86", "qemu-system-arm"]) else {
             continue;
         };
         let offered = plan
@@ -88,6 +91,24 @@ pub(crate) fn setup() -> Result<()> {
         "the package sources offer no other QEMU than {installed}: the tests run with that one"
     ));
     Ok(())
+}
+
+/// What apt would install for `packages` of QEMU from `suite`, with the modules where they are packages. Where a module is
+/// missing, QEMU finds the installed version's, which it cannot load: each launch says so, and a list of devices aborts.
+pub(crate) fn plan(apt: &Apt, suite: &[String], packages: &[&str]) -> Option<Vec<Planned>> {
+    let all: Vec<_> = packages.iter().chain(MODULES).copied().collect();
+    let with_modules = apt.plan(suite, &all).ok().filter(|plan| is_one_version(plan));
+    with_modules.or_else(|| apt.plan(suite, packages).ok())
+}
+
+/// Whether QEMU's own packages are of one version: apt may offer to mix them.
+fn is_one_version(plan: &[Planned]) -> bool {
+    let mut versions = plan
+        .iter()
+        .filter(|package| package.name.starts_with("qemu-system"))
+        .map(Planned::upstream);
+    let first = versions.next();
+    versions.all(|version| Some(version) == first)
 }
 
 /// Whether two versions share their major and minor number: `7.2` and `7.2.22` do.
@@ -139,9 +160,9 @@ pub(crate) fn unpack(apt: &Apt, plan: Vec<Planned>, libraries: Libraries) -> Res
             .collect();
         if !missing.is_empty() {
             apt.fetch(&missing, &downloads, &tree)?;
-            find_libraries(&tree)?;
         }
     }
+    keep_together(&tree)?;
     Ok(tree)
 }
 
@@ -159,48 +180,44 @@ fn scratch() -> PathBuf {
     paths::target().join(".partial-qemu")
 }
 
-/// Lets the programs find libraries that were unpacked with them because the system lacks them.
+/// Lets the programs find what was unpacked with them.
 ///
-/// QEMU finds its firmware from its own place, but the loader does not find libraries there: where there are any,
-/// each program is started by a small script that says so, and that becomes the program.
-fn find_libraries(tree: &Path) -> Result<()> {
+/// Newer versions look for their modules and firmware where the distribution installs them, and there another version's
+/// may be: the modules of another build make QEMU abort. The loader looks for libraries in the system, too. So each program
+/// moves to a folder beside its own, and a small script that says where things are takes its place and becomes it. Its name
+/// stays what it was: QEMU begins its messages with it.
+fn keep_together(tree: &Path) -> Result<()> {
     let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
-    let is_library = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().contains(".so");
-    let folders = [format!("usr/lib/{triplet}"), format!("lib/{triplet}")];
-    let has_libraries = |folder: &String| {
-        fs::read_dir(tree.join(folder))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .any(|entry| is_library(&entry))
-    };
-    if !folders.iter().any(has_libraries) {
-        return Ok(());
-    }
-    // Some of the programs are scripts that start one in the second folder.
-    let programs = ["usr/bin", "usr/libexec"]
-        .into_iter()
-        .filter_map(|folder| fs::read_dir(tree.join(folder)).ok());
-    for entry in programs.flatten() {
-        let program = entry?.path();
-        let name = program
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        if !name.starts_with("qemu-system-") || !program.is_file() || program.is_symlink() {
+    for folder in ["libexec", "bin"] {
+        let programs = tree.join("usr").join(folder);
+        let Ok(entries) = fs::read_dir(&programs) else {
             continue;
+        };
+        // As deep as the first one, because older versions find things from their own place.
+        let real = tree.join("usr").join(format!(".{folder}"));
+        fs::create_dir_all(&real)?;
+        for entry in entries.collect::<Result<Vec<_>, _>>()? {
+            let program = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with("qemu-system-") || !program.is_file() || program.is_symlink() {
+                continue;
+            }
+            fs::rename(&program, real.join(&name))?;
+            // Some programs in `bin` are scripts that start the system's one in `libexec`.
+            let folder = match tree.join("usr/.libexec").join(&name).exists() {
+                true => "libexec",
+                false => folder,
+            };
+            let script = format!(
+                "#!/bin/sh\n# The modules, firmware and libraries of this version lie beside the program.\n\
+                 usr=$(dirname \"$(readlink -f \"$0\")\")/..\n\
+                 export QEMU_MODULE_DIR=\"$usr/lib/{triplet}/qemu\"\n\
+                 export LD_LIBRARY_PATH=\"$usr/lib/{triplet}:$usr/../lib/{triplet}\"\n\
+                 exec \"$usr/.{folder}/{name}\" -L \"$usr/share/qemu\" -L \"$usr/share/seabios\" \"$@\"\n"
+            );
+            fs::write(&program, script)?;
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         }
-        let real = program.with_file_name(format!(".{name}"));
-        fs::rename(&program, &real)?;
-        let [first, second] = &folders;
-        let script = format!(
-            "#!/bin/sh\n# The libraries that this system lacks lie beside the program.\n\
-             tree=$(dirname \"$(readlink -f \"$0\")\")/../..\n\
-             LD_LIBRARY_PATH=\"$tree/{first}:$tree/{second}\" exec \"$(dirname \"$0\")/.{name}\" \"$@\"\n"
-        );
-        fs::write(&program, script)?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     }
     Ok(())
 }

@@ -4,14 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::apt::{Apt, Planned};
+use crate::apt::Apt;
 use crate::packages::{self, Manager};
 use crate::{other_qemu, paths, ui};
 
 /// All targets.
 const TARGETS: &str = "qemu-system";
-/// Devices that newer packages have in modules of their own.
-const MODULES: &[&str] = &["qemu-system-modules-spice", "qemu-system-modules-opengl"];
 
 /// The trees into which each version is unpacked.
 pub(crate) fn trees() -> Result<Vec<PathBuf>> {
@@ -21,13 +19,7 @@ pub(crate) fn trees() -> Result<Vec<PathBuf>> {
     let apt = Apt::open(packages::host_architecture()?)?;
     let mut trees: Vec<PathBuf> = Vec::new();
     for suite in packages::suites() {
-        let with_modules = || {
-            let packages: Vec<_> = std::iter::once(&TARGETS).chain(MODULES).copied().collect();
-            apt.plan(&suite, &packages)
-                .ok()
-                .filter(|plan| is_one_version(plan))
-        };
-        let Some(plan) = with_modules().or_else(|| apt.plan(&suite, &[TARGETS]).ok()) else {
+        let Some(plan) = other_qemu::plan(&apt, &suite, &[TARGETS]) else {
             continue;
         };
         let Some(package) = plan.iter().find(|package| package.name == TARGETS) else {
@@ -53,14 +45,4 @@ pub(crate) fn trees() -> Result<Vec<PathBuf>> {
         bail!("the package sources offer no `{TARGETS}`");
     }
     Ok(trees)
-}
-
-/// Whether QEMU's own packages are of one version: apt may offer to mix them.
-fn is_one_version(plan: &[Planned]) -> bool {
-    let mut versions = plan
-        .iter()
-        .filter(|package| package.name.starts_with("qemu-system"))
-        .map(Planned::upstream);
-    let first = versions.next();
-    versions.all(|version| Some(version) == first)
 }
