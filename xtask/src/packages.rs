@@ -13,6 +13,9 @@ use crate::ui;
 /// The programs of QEMU that the tests start, and what they need beside them.
 const PROGRAMS: &[&str] = &["qemu-system-x86_64", "qemu-system-aarch64", "qemu-img"];
 
+/// What the project's own tests start beside QEMU and is not on every system: programs whose packages have their name.
+const TOOLS: &[&str] = &["strace"];
+
 /// A package manager with its names for QEMU's packages.
 pub(crate) struct Manager {
     /// The program by which it is recognised.
@@ -66,10 +69,18 @@ impl Manager {
         Program::new(self.program).args(self.install).args(packages)
     }
 
-    /// Installs `packages` with this manager's own means.
-    pub(crate) fn run(&self, packages: &[&str]) -> Result<()> {
+    /// Installs `packages`, in which `what` is.
+    fn run(&self, what: &str, packages: &[&str]) -> Result<()> {
+        ui::line(format_args!(
+            "  installing into the system, with {}: {}",
+            self.program,
+            packages.join(", ")
+        ));
+        if self.is_apt() {
+            return install_with_apt(self, what, packages);
+        }
         let install = self.install(packages);
-        let by_hand = by_hand(&install);
+        let by_hand = by_hand(what, &install);
         install
             .with_root()
             .and_then(|install| install.step(&format!("installing {}", packages.join(", ")), Path::new("/")))
@@ -78,8 +89,8 @@ impl Manager {
 }
 
 /// What the user is to do where this program cannot.
-fn by_hand(command: impl std::fmt::Display) -> String {
-    format!("QEMU is not installed; by hand, as root, and then this again:\n    {command}")
+fn by_hand(what: &str, command: impl std::fmt::Display) -> String {
+    format!("{what} is not installed; by hand, as root, and then this again:\n    {command}")
 }
 
 /// Which of QEMU's programs are not there, or do not start.
@@ -111,25 +122,26 @@ pub(crate) fn install_qemu(missing: &[&str]) -> Result<()> {
         );
     };
     ui::line(format_args!("  not there: {}", missing.join(", ")));
-    ui::line(format_args!(
-        "  installing into the system, with {}: {}",
-        manager.program,
-        manager.qemu.join(", ")
-    ));
-    if manager.is_apt() {
-        install_with_apt(manager)?;
-    } else {
-        manager.run(manager.qemu)?;
-    }
+    manager.run("QEMU", manager.qemu)?;
     if let Some(flaw) = missing.iter().find_map(|program| flaw(program)) {
         bail!("QEMU's packages are installed, and yet: {flaw}");
     }
     Ok(())
 }
 
+/// Installs what the project's own tests need besides.
+pub(crate) fn install_tools() -> Result<()> {
+    for tool in TOOLS.iter().filter(|tool| command::find(tool).is_none()) {
+        ui::line(format_args!("  not there: {tool}, which some tests start"));
+        let manager = Manager::find().context("there is no package manager that is known here")?;
+        manager.run(tool, &[tool])?;
+    }
+    Ok(())
+}
+
 /// Installs with lists of packages of our own, so that it works on a system whose lists are empty or old, and with
 /// the backports where nothing else fits.
-fn install_with_apt(manager: &Manager) -> Result<()> {
+fn install_with_apt(manager: &Manager, what: &str, packages: &[&str]) -> Result<()> {
     let apt = Apt::open(host_architecture()?)?;
     // apt refuses everything while an earlier run of dpkg, cut short, has left its journal.
     if fs::read_dir("/var/lib/dpkg/updates").is_ok_and(|mut journal| journal.next().is_some()) {
@@ -152,7 +164,7 @@ fn install_with_apt(manager: &Manager) -> Result<()> {
                 .args(simulate)
                 .args(&suite)
                 .args(manager.install)
-                .args(manager.qemu)
+                .args(packages)
         };
         match install(&["--simulate"]).output() {
             Ok(plan) => {
@@ -162,15 +174,15 @@ fn install_with_apt(manager: &Manager) -> Result<()> {
                     .collect();
                 let names: Vec<&str> = new.iter().filter_map(|line| line.split(' ').next()).collect();
                 ui::line(format_args!("  with what they depend on: {}", list(&names)));
-                let label = format!("installing {}", manager.qemu.join(", "));
-                // The release's own QEMU needs none of what makes our command long.
+                let label = format!("installing {}", packages.join(", "));
+                // The release's own packages need none of what makes our command long.
                 let by_hand = if suite.is_empty() {
-                    by_hand(format_args!(
-                        "apt-get update && {}",
-                        manager.install(manager.qemu)
-                    ))
+                    by_hand(
+                        what,
+                        format_args!("apt-get update && {}", manager.install(packages)),
+                    )
                 } else {
-                    by_hand(install(&[]))
+                    by_hand(what, install(&[]))
                 };
                 let installed = install(&[])
                     .with_root()
@@ -181,9 +193,9 @@ fn install_with_apt(manager: &Manager) -> Result<()> {
             Err(refusal) => refusals.push(format!("{refusal:#}")),
         }
     }
-    let by_hand = manager.install(manager.qemu);
+    let by_hand = manager.install(packages);
     bail!(
-        "apt finds no way to install QEMU; by hand, as root: {by_hand}\n{}",
+        "apt finds no way to install {what}; by hand, as root: {by_hand}\n{}",
         refusals.join("\n")
     )
 }

@@ -27,6 +27,7 @@ enum Runner {
 
 pub(crate) fn run() -> Result<()> {
     let outcome = setup::run()?;
+    setup::tools();
     ui::line("\ntest");
     let runs: Vec<_> = pairs(&qemus()?, &runners())
         .into_iter()

@@ -256,7 +256,7 @@ fn setsid_runs_the_program_in_its_own_process() {
         "setsid",
         "sh",
         "-c",
-        "test $(ps -o sid= -p $$) = $$ && echo leads",
+        "read -r _ _ _ _ _ session _ < /proc/$$/stat; test $session = $$ && echo leads",
     ]);
     assert_eq!(output_of((spec, output)), "leads\n");
 }
