@@ -169,7 +169,8 @@ fn argument(input: ParseStream<'_>, place: Place) -> Result<Argument> {
     };
     values::equals(input, &name, example)?;
     let value = match key {
-        Key::Args | Key::Wrapper => values::words(input, true),
+        Key::Args | Key::Wrapper => values::list(input, &name),
+        Key::Machine => values::builder(input),
         Key::AllowConsoleLine => values::words(input, false),
         Key::Timeout => values::timeout(input),
         Key::Fixture => values::fixture(input),

@@ -83,6 +83,51 @@ pub(super) fn words(input: ParseStream<'_>, splices: bool) -> Result<Value> {
     input.parse().map(Value::Expr)
 }
 
+/// [`words`] of a command line, which are text, and of which text alone is not one list.
+pub(super) fn list(input: ParseStream<'_>, name: &Ident) -> Result<Value> {
+    let value = words(input, true)?;
+    match &value {
+        Value::Expr(expr) => {
+            if let Some(text) = text(expr) {
+                let words = text.value();
+                let words: Vec<_> = words.split_whitespace().map(|word| format!("{word:?}")).collect();
+                let message = format!(
+                    "`{name}` takes a list of words: `{name} = [{}]`",
+                    words.join(", ")
+                );
+                return Err(Error::new(text.span(), message));
+            }
+        }
+        Value::Words(words) => {
+            for word in words.iter().filter(|word| word.splice.is_none()) {
+                if let Expr::Lit(literal) = plain(&word.expr)
+                    && let Lit::Int(number) = &literal.lit
+                {
+                    let message = format!("a word of a command line is text: `\"{number}\"`");
+                    return Err(Error::new(number.span(), message));
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(value)
+}
+
+/// A `MachineBuilder`, and no type of a machine as QEMU has them.
+pub(super) fn builder(input: ParseStream<'_>) -> Result<Value> {
+    let expr: Expr = input.parse()?;
+    match text(&expr) {
+        Some(text) => {
+            let message = format!(
+                "`machine` is a `MachineBuilder` to start from; QEMU's own goes into `args = [\"-machine\", {:?}]`",
+                text.value()
+            );
+            Err(Error::new(text.span(), message))
+        }
+        None => Ok(Value::Expr(expr)),
+    }
+}
+
 /// `["a"; 2]`: a `;` in an expression would be inside a group of its own.
 fn is_repeated(list: TokenStream) -> bool {
     list.into_iter()
@@ -163,6 +208,17 @@ fn plain(expr: &Expr) -> &Expr {
     match expr {
         Expr::Group(group) => plain(&group.expr),
         other => other,
+    }
+}
+
+/// The text that an expression is.
+fn text(expr: &Expr) -> Option<&LitStr> {
+    match plain(expr) {
+        Expr::Lit(literal) => match &literal.lit {
+            Lit::Str(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -18,12 +18,14 @@ impl Outcome {
     /// What the body returned, after its own `report` has printed the `Error:` line.
     pub(super) fn of<T: Termination + 'static>(returned: T) -> Self {
         let message = error_message(&returned);
+        let told_above = match (&returned as &dyn Any).is::<ExitCode>() {
+            true => "the body returned an exit code that is not success",
+            false => "the body returned a failure; its `Error:` line is above",
+        };
         if returned.report() == ExitCode::SUCCESS {
             return Self::Passed;
         }
-        Self::Failed(
-            message.unwrap_or_else(|| "the body returned a failure; its `Error:` line is above".to_owned()),
-        )
+        Self::Failed(message.unwrap_or_else(|| told_above.to_owned()))
     }
 
     /// One sentence, for the first line of the report.
@@ -95,7 +97,11 @@ mod tests {
             "no disk"
         );
         assert_eq!(cause(Outcome::of(Err::<(), _>("no disk"))), "no disk");
-        assert!(cause(Outcome::of(ExitCode::FAILURE)).contains("`Error:` line is above"));
+        assert_eq!(
+            cause(Outcome::of(ExitCode::FAILURE)),
+            "the body returned an exit code that is not success"
+        );
+        assert!(cause(Outcome::of(Err::<(), _>(std::fmt::Error))).contains("`Error:` line is above"));
         assert_eq!(
             cause(Outcome::Panicked(Box::new("left\nright"))),
             "panicked: left"

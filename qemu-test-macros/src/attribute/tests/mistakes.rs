@@ -83,3 +83,23 @@ fn each_of_several_mistakes_has_its_message() {
     );
     assert_eq!(messages.len(), 9, "{messages:#?}");
 }
+
+#[test]
+fn text_in_place_of_a_list_or_of_a_builder_is_shown_where_it_goes() {
+    assert_eq!(
+        error(quote!(args = "-m  64"), a_test()),
+        r#"`args` takes a list of words: `args = ["-m", "64"]`"#
+    );
+    assert_eq!(
+        error(quote!(wrapper = "nice"), a_test()),
+        r#"`wrapper` takes a list of words: `wrapper = ["nice"]`"#
+    );
+    assert_eq!(
+        error(quote!(args = ["-m", 64, ..MORE]), a_test()),
+        r#"a word of a command line is text: `"64"`"#
+    );
+    assert_eq!(
+        error(quote!(machine = "q35"), a_test()),
+        r#"`machine` is a `MachineBuilder` to start from; QEMU's own goes into `args = ["-machine", "q35"]`"#
+    );
+}
