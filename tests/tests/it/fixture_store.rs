@@ -107,6 +107,27 @@ fn the_oldest_snapshot_makes_room() {
 }
 
 #[test]
+fn a_cap_below_one_snapshot_costs_boots_and_no_test() {
+    let store = Store::new();
+    // Each snapshot that is made has the other one removed, while processes look for it.
+    for _ in 0..3 {
+        let children: Vec<Child> = ["copy_1", "another", "copy_2", "another", "copy_1", "another"]
+            .iter()
+            .map(|case| {
+                let mut command = store.command(&[case], &[("QEMU_TEST_SNAPSHOT_CAP", "1k")]);
+                command.spawn().unwrap()
+            })
+            .collect();
+        for child in children {
+            let run = Run::of(child.wait_with_output().unwrap());
+            assert_eq!(run.status, Some(0), "{}", run.output);
+        }
+    }
+    assert!(store.whole().len() <= 2);
+    assert_eq!(store.others(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
 fn a_boot_that_fails_fails_every_test_and_is_tried_once_a_run() {
     for ready in ["fails", "panics"] {
         let store = Store::new();
