@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use qemu_test::fixture::{Fixture, Isolation};
 use qemu_test::{Machine, MachineBuilder, Result, qemu_test, qmp};
@@ -43,6 +43,25 @@ fn a_copy_goes_on_where_the_guest_was(vm: &Machine) -> Result<()> {
     assert_eq!(run(vm, "cat /booted")?.lines().count(), 1);
     vm.command("stop")?;
     vm.wait_event(qmp!(STOP), 5 * SECOND)?;
+    Ok(())
+}
+
+#[qemu_test(fixture = Linux)]
+fn a_copy_that_asks_its_hardware_clock_has_the_time_of_day(vm: &Machine) -> Result<()> {
+    let now = || {
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+    };
+    let before = now();
+    let said = run(
+        vm,
+        "date -u -s '2001-01-01 00:00:00' && hwclock -u -s && date -u +%s",
+    )?;
+    let time: u64 = said.lines().last().unwrap().parse().unwrap();
+    // The hardware clock has whole seconds.
+    assert!((before - 1..=now() + 1).contains(&time), "{time} is not {before}");
     Ok(())
 }
 

@@ -138,6 +138,16 @@ fn two_shared(
     assert_ne!(first.pid(), second.pid());
 }
 
+#[qemu_test]
+#[ignore = "run by fixture_store.rs"]
+fn shared_on_other_terms(
+    #[machine(fixture = Blank("one"), isolation = shared)] strict: &Machine,
+    #[machine(fixture = crate::fixture_cases::Blank("one"), isolation = shared, allow_console_line = "oops")]
+    lenient: &Machine,
+) {
+    assert_ne!(strict.pid(), lenient.pid());
+}
+
 /// Whether a test has the shared machine.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 

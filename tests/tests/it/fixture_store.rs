@@ -356,6 +356,8 @@ fn one_shared_machine_cannot_be_two_and_two_can() {
     assert_eq!(run.status, Some(101), "{}", run.output);
     run.says(&["has the shared machine of the fixture `Blank` already"]);
     store.passes(&["two_shared"]);
+    // What a test allows its guest, it must not allow that of another one.
+    store.passes(&["shared_on_other_terms"]);
 }
 
 #[test]
