@@ -54,6 +54,7 @@ pub(crate) fn fork(subject: &Subject<'_>, home: &Arc<dyn Home>, clock: &Arc<dyn 
             Offer::Failed(story) => return Err(Error::other(story)),
         };
         let used = snapshot.handle()?;
+        let folder = used.folder.display().to_string();
         match restore::restore(subject, snapshot, home) {
             Ok(vm) => return Ok(vm),
             Err(error) if is_no_news(&error) => return Err(error),
@@ -66,15 +67,16 @@ pub(crate) fn fork(subject: &Subject<'_>, home: &Arc<dyn Home>, clock: &Arc<dyn 
                     "QEMU does not go on from its own snapshot: {}",
                     error.first_line()
                 );
-                store.declare_unfit(&key, used, &reason)?;
+                store
+                    .declare_unfit(&key, used, &reason)
+                    .map_err(|e| of_no_use(&folder, &error, &e))?;
                 return boot_instead(subject, home, &reason);
             }
             Err(error) => {
-                log::warn!(
-                    "the snapshot {} is of no use and made again: {error}",
-                    used.folder.display()
-                );
-                store.discard(&key, used)?;
+                log::warn!("the snapshot {folder} is of no use and made again: {error}");
+                store
+                    .discard(&key, used)
+                    .map_err(|e| of_no_use(&folder, &error, &e))?;
                 second_time = true;
             }
         }
@@ -120,6 +122,12 @@ fn boot_instead(subject: &Subject<'_>, home: &Arc<dyn Home>, reason: &str) -> Re
     let vm = boot(subject, home, Some(note.clone()))?;
     log::warn!("{note}; it took {}", crate::error::seconds(began.elapsed()));
     Ok(vm)
+}
+
+fn of_no_use(folder: &str, error: &Error, cannot: &std::io::Error) -> Error {
+    Error::other(format!(
+        "the snapshot {folder} is of no use, and cannot be removed: {cannot}\n{error}"
+    ))
 }
 
 /// Whether an error says nothing about the snapshot: the test's time is over, or the host is short of something.

@@ -211,39 +211,68 @@ fn a_copy_that_does_not_go_on_is_tried_again_in_another_run() {
     assert_eq!(run("two"), 5);
 }
 
-#[test]
-fn a_disk_without_room_for_a_snapshot_is_told_and_costs_a_boot() {
-    // Only the superuser can make such a disk, and not in every container.
-    let can = Command::new("unshare")
-        .args(["--mount", "sh", "-c", "mount -t tmpfs none /mnt"])
-        .output();
+/// Runs a case after `mount`, a line of the shell, which others do not see. `None` where this user may not mount: only
+/// the superuser can, and not in every container.
+fn run_on_mounted(store: &Store, mount: &str, case: &str) -> Option<Run> {
+    let unshare = |line: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", line]);
+        command
+    };
+    let can = unshare("mount -t tmpfs none /mnt").output();
     if !can.is_ok_and(|output| output.status.success()) {
-        let line = b"not run: a disk without room, because this user may not mount one\n";
+        let line = b"not run: what needs a mount, because this user may not mount\n";
         let _ = rustix::io::write(rustix::stdio::stderr(), line);
-        return;
+        return None;
     }
-    let store = Store::new();
-    fs::create_dir(store.snapshots()).unwrap();
-    let plain = store.command(&["linux"], &[]);
-    let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "sh", "-c"])
-        .arg("mount -t tmpfs -o size=16m none \"$QEMU_TEST_SNAPSHOT_DIR\" && exec \"$0\" \"$@\"")
-        .arg(plain.get_program())
-        .args(plain.get_args());
+    let plain = store.command(&[case], &[]);
+    let mut command = unshare(&format!(
+        "cd \"$QEMU_TEST_SNAPSHOT_DIR\" && {mount} && exec \"$0\" \"$@\""
+    ));
+    command.arg(plain.get_program()).args(plain.get_args());
     for (name, value) in plain.get_envs() {
         match value {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),
         };
     }
-    let run = Run::of(command.output().unwrap());
+    Some(Run::of(command.output().unwrap()))
+}
+
+#[test]
+fn a_disk_without_room_for_a_snapshot_is_told_and_costs_a_boot() {
+    let store = Store::new();
+    fs::create_dir(store.snapshots()).unwrap();
+    let Some(run) = run_on_mounted(&store, "mount -t tmpfs -o size=16m none \"$PWD\"", "linux") else {
+        return;
+    };
     assert_eq!(run.status, Some(101), "{}", run.output);
     run.says(&[
         "panicked: on purpose",
         "from     a boot of its own, because the fixture `Linux` cannot be copied: there is no room for its snapshot: \
          the disk of ",
     ]);
+}
+
+#[test]
+fn a_folder_of_snapshots_that_cannot_be_written_is_told() {
+    let store = Store::new();
+    store.passes(&["copy_1"]);
+    let read_only = "mount --bind \"$PWD\" \"$PWD\" && mount -o remount,bind,ro \"$PWD\"";
+    let Some(run) = run_on_mounted(&store, read_only, "another") else {
+        return;
+    };
+    assert_eq!(run.status, Some(101), "{}", run.output);
+    run.says(&["Error: locking the snapshot ", ": Read-only file system"]);
+    // There is one already; but QEMU may want to write what it is made from.
+    let run = run_on_mounted(&store, read_only, "copy_1").unwrap();
+    if run.status != Some(0) {
+        run.says(&[
+            "Error: the snapshot ",
+            " is of no use, and cannot be removed: Read-only file system",
+            "can't open backing store",
+        ]);
+    }
 }
 
 #[test]
