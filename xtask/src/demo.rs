@@ -11,7 +11,14 @@ pub(crate) fn run() -> Result<()> {
         "\ndemo: the examples' tests, each on real machines of QEMU {}",
         other_qemu::in_use()?
     ));
-    let status = Cargo::new(&["test", "--package", "qemu-test-examples", "--tests"]).run()?;
+    let status = Cargo::new(&[
+        "test",
+        "--package",
+        "qemu-test-examples",
+        "--tests",
+        "--no-fail-fast",
+    ])
+    .run()?;
     if !status.success() {
         bail!(
             "an example failed ({status}): its report is above{}",
