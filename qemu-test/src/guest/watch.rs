@@ -222,7 +222,12 @@ impl GuestWatch {
                 Some("guest-reset" | "subsystem-reset") => Some((DeathKind::End, Reason::Reset)),
                 _ => None,
             },
-            "RESET" if by_guest => state
+            // Only somebody who knows of a death gets this far after it. The next one is news again.
+            "RESET" if !by_guest => {
+                (state.settling, state.death, state.told) = (None, None, false);
+                None
+            }
+            "RESET" => state
                 .resets
                 .add(Instant::now(), progress)
                 .then_some((DeathKind::ResetLoop, Reason::ResetLoop)),

@@ -31,11 +31,8 @@ pub(crate) struct Report {
 }
 
 /// Writes the report to the artifacts and prints it on this thread, where the test runner captures it.
-#[expect(clippy::print_stderr, reason = "the one thing that the library prints")]
 pub(crate) fn publish(run: &RunDir, report: &Report) {
-    let text = write(run, report);
-    // It panics where stderr cannot be written; and the thread may be panicking already, which would end the process.
-    let _ = catch_unwind(|| eprint!("{text}"));
+    print(&write(run, report));
 }
 
 /// The same for a process that ends right away: past the runner's capture, which would be lost with it.
@@ -83,7 +80,12 @@ pub(crate) fn mark(run: &RunDir, state: &str) {
 }
 
 /// Says why a test ends before its body, the way libtest tells of an `Err`.
-#[expect(clippy::print_stderr, reason = "stands in for libtest's own line")]
 pub(crate) fn say_error(error: &Error) {
-    eprintln!("Error: {}", error.first_line());
+    print(&format!("Error: {}\n", error.first_line()));
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where the library prints")]
+fn print(text: &str) {
+    // It panics where stderr cannot be written; and the thread may be panicking already, which would end the process.
+    let _ = catch_unwind(|| eprint!("{text}"));
 }

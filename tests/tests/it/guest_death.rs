@@ -67,6 +67,23 @@ fn a_power_off_ends_a_wait_for_something_else() {
     assert!(error.output.contains("bye"), "{error}");
 }
 
+#[qemu_test(machine = guest("bye\r\n", Then::PowerOff).arg("-no-shutdown"), timeout = "200s")]
+fn a_guest_that_is_reset_after_its_death_can_die_again(vm: &Machine) -> qemu_test::Result<()> {
+    for _ in 0..2 {
+        let began = Instant::now();
+        let error = vm.console().wait_for("login: ", LONG).unwrap_err();
+        assert!(
+            matches!(&error, Error::Guest(error) if error.reason == "the guest powered off"),
+            "{error}"
+        );
+        assert!(began.elapsed() < LONG / 2, "it took {:?}", began.elapsed());
+        vm.wait_event(qmp!(SHUTDOWN), LONG)?;
+        vm.reset()?;
+        vm.resume()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_triple_fault_ends_a_wait_whether_or_not_it_ends_the_machine() {
     let error = death(guest("x\r\n", Then::TripleFault).arg("-no-reboot"));

@@ -50,6 +50,27 @@ fn a_panic_without_a_last_word_is_told_when_the_guest_falls_silent() {
 }
 
 #[test]
+fn a_guest_that_the_host_has_reset_can_die_again() {
+    let watch = watch(Terms::default());
+    let reset = |by_guest| event("RESET", json!({ "guest": by_guest, "reason": "x" }));
+    watch.event(&shutdown(true, "guest-shutdown"), 0);
+    assert_eq!(death(&watch).unwrap().event, 1);
+    watch.event(&reset(true), 0);
+    watch.event(&shutdown(true, "guest-shutdown"), 0);
+    assert!(death(&watch).is_none(), "the guest's own reset changes nothing");
+
+    watch.event(&reset(false), 0);
+    assert!(death(&watch).is_none() && watch.settles().is_none());
+    watch.line(1, "Kernel panic - not syncing: x");
+    watch.line(1, "---[ end Kernel panic - not syncing: x ]---");
+    assert_eq!(death(&watch).unwrap().kind, DeathKind::Panic);
+    watch.event(&reset(false), 0);
+    watch.event(&shutdown(true, "guest-shutdown"), 0);
+    let third = death(&watch).unwrap();
+    assert_eq!((third.kind, third.event), (DeathKind::End, 3));
+}
+
+#[test]
 fn a_panic_device_is_believed_with_and_without_words() {
     let panicked = event("GUEST_PANICKED", json!({ "action": "poweroff" }));
     let silent = watch(Terms::default());
