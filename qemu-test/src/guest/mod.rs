@@ -7,6 +7,7 @@
 mod bad_lines;
 mod incident;
 mod resets;
+mod state;
 mod watch;
 
 pub(crate) use bad_lines::AllowedLine;

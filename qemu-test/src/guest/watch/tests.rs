@@ -1,5 +1,6 @@
 //! What a watch makes of what a guest says and does.
 
+use super::super::state::QUIET;
 use super::*;
 use serde_json::{Value, json};
 
