@@ -38,7 +38,7 @@ impl Machine {
             }
             let stand_in = match running.take() {
                 Some(stand_in) => stand_in,
-                None => parts.stand_ins.start()?,
+                None => parts.stand_ins.start(&parts.interrupt)?,
             };
             match stand_in.client.device_properties(kind) {
                 Err(Error::Disconnected(_)) => {

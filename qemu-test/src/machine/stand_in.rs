@@ -13,7 +13,7 @@ use super::parts::ShortDir;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::exit;
-use crate::interrupt::Wait;
+use crate::interrupt::{Interrupt, Wait};
 use crate::locate::Program;
 use crate::process::{Process, Spec};
 use crate::qmp::{Client, Options};
@@ -55,7 +55,8 @@ impl StandIns {
         })
     }
 
-    pub(super) fn start(&self) -> Result<StandIn> {
+    /// Starts one. What ends the machine's waits ends this one.
+    pub(super) fn start(&self, interrupt: &Interrupt) -> Result<StandIn> {
         let Self(builder) = self;
         let Program::Binary(program) = &builder.program else {
             return Err(Error::other("a stand-in without a program"));
@@ -76,7 +77,7 @@ impl StandIns {
             scratch: Some(sockets.scratch()),
         })
         .map_err(io)?;
-        let wait = Wait::new(Deadline::after(LAUNCH_TIMEOUT), None);
+        let wait = Wait::new(Deadline::after(LAUNCH_TIMEOUT), Some(interrupt));
         let opened = match ours.monitor {
             MonitorEnd::Connected(stream) => Ok(stream),
             MonitorEnd::Listening(listener) => listener.accept_stream(wait),

@@ -1,8 +1,9 @@
 //! What a machine says of its QEMU, and that the machine survives being asked.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use qemu_test::{Machine, MachineBuilder, Monitor, qemu_test, qmp};
+use qemu_test::{Error, Machine, MachineBuilder, Monitor, qemu_test, qmp};
 use serde_json::Value;
 
 /// A machine of a QEMU that has device types which end it when it is asked about them: half of a graphics card is in
@@ -92,5 +93,38 @@ fn every_device_is_in_the_dump_or_named_as_left_out(vm: &Machine) -> qemu_test::
         "{missing:?} of {}",
         known.len()
     );
+    Ok(())
+}
+
+#[test]
+fn a_qemu_that_does_not_come_up_again_holds_up_the_dump_no_longer_than_the_machine_lives()
+-> qemu_test::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let fifo = folder.path().join("again");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status()?;
+    assert!(made.success());
+    // The first time it runs QEMU, the second time it tells and does nothing.
+    let once = r#"if mkdir "$0/first"; then exec "$@"; fi; echo > "$0/again"; exec sleep 600"#;
+    let wrapper = ["sh", "-c", once].map(std::ffi::OsString::from);
+    let vm = Machine::builder()
+        .args(["-machine", "none", "-nodefaults"])
+        .wrapper(wrapper.into_iter().chain([folder.path().into()]))
+        .launch()?;
+    let began = Instant::now();
+    // With a writer of its own, it opens at once.
+    let mut told = std::fs::File::options().read(true).write(true).open(&fifo)?;
+    let dump = std::thread::scope(|scope| -> qemu_test::Result<_> {
+        let dump = scope.spawn(|| {
+            let dump = vm.schema_dump();
+            std::fs::write(&fifo, "over")?;
+            dump
+        });
+        std::io::Read::read_exact(&mut told, &mut [0])?;
+        vm.kill()?;
+        Ok(dump.join().expect("no panic"))
+    })?;
+    let error = dump.expect_err("nobody answers");
+    assert!(matches!(error, Error::Exited(_)), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(50));
     Ok(())
 }
