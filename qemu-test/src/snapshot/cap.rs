@@ -77,11 +77,19 @@ impl Store {
         Ok(())
     }
 
-    fn remove_unused(&self, folder: &Path) -> io::Result<bool> {
+    /// False where it is in use.
+    pub(super) fn remove_unused(&self, folder: &Path) -> io::Result<bool> {
         let name = folder.file_stem().unwrap_or_default().to_string_lossy();
         let Some(_making) = self.try_lock(&name)? else {
             return Ok(false);
         };
+        if !folder.exists() {
+            // Another process was here first, and the lock file is new.
+            if folder.extension().is_none() {
+                let _ = fs::remove_file(self.root.join(format!("{name}.lock")));
+            }
+            return Ok(true);
+        }
         if folder.extension().is_some() {
             fs::remove_dir_all(folder)?;
             return Ok(true);
