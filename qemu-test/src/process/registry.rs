@@ -11,8 +11,9 @@ use super::handle::Guardian;
 use super::sys;
 use crate::deadline::Deadline;
 
-/// How long the exit may take for all of them together. What has not gone by then is the guardians' own to end.
-const EXIT_LIMIT: Duration = Duration::from_millis(900);
+/// How long the exit may take for all of them together, which is mostly some milliseconds. What has not gone by then is
+/// the guardians' own to end: after this process, and with nobody here to reap them.
+const EXIT_LIMIT: Duration = Duration::from_secs(3);
 
 /// The process whose exit the hook is for.
 static OWNER: OnceLock<Pid> = OnceLock::new();

@@ -216,7 +216,7 @@ fn flooding() -> MachineBuilder {
 }
 
 /// Nobody waits for the console, and the guest gets to its end all the same.
-#[qemu_test(machine = flooding(), timeout = "5m")]
+#[qemu_test(machine = flooding(), timeout = "90s")]
 #[ignore = "a victim"]
 fn is_flooded(vm: &Machine) {
     vm.wait(LONG).unwrap();
