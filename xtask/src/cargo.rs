@@ -12,6 +12,9 @@ use crate::{paths, ui};
 /// What a user sets to choose a QEMU, and what the runs with a second one set.
 pub(crate) const BIN_DIR: &str = "QEMU_TEST_BIN_DIR";
 
+/// What has GNU's `env` start a program that ignores none of these signals.
+const DEFAULT_SIGNAL: &str = "--default-signal=HUP,INT,TERM";
+
 /// One call of cargo in the workspace's root.
 pub(crate) struct Cargo {
     arguments: Vec<String>,
@@ -68,7 +71,14 @@ impl Cargo {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = if ignores_signals() && knows_default_signal() {
+            let mut command = Command::new("env");
+            command.arg(DEFAULT_SIGNAL).arg(cargo);
+            command
+        } else {
+            Command::new(cargo)
+        };
         command.current_dir(paths::workspace());
         // What cargo told this program about itself does not hold for what it builds now.
         for (name, _) in std::env::vars_os() {
@@ -82,4 +92,21 @@ impl Cargo {
         }
         command
     }
+}
+
+/// Whether this process ignores a signal that ends others, as it does behind `nohup` and as a script's background job.
+/// What it starts would inherit that, and the tests of what such a signal does would wait for ever.
+fn ignores_signals() -> bool {
+    const HUP_INT_TERM: u64 = 1 << 0 | 1 << 1 | 1 << 14;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & HUP_INT_TERM != 0)
+}
+
+fn knows_default_signal() -> bool {
+    let mut env = Command::new("env");
+    env.args([DEFAULT_SIGNAL, "true"]).stderr(Stdio::null());
+    env.status().is_ok_and(|status| status.success())
 }
