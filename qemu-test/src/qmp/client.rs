@@ -57,7 +57,9 @@ impl Client {
     /// Talks to the monitor at the other end of a connected stream socket: waits for its greeting and negotiates.
     ///
     /// ```no_run
-    /// #     /// let stream = UnixStream::connect("/run/vm/qmp.sock")?;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// let stream = UnixStream::connect("/run/vm/qmp.sock")?;
     /// let monitor = qemu_test::qmp::Client::from_stream(stream)?;
     /// # Ok::<(), qemu_test::Error>(())
     /// ```
