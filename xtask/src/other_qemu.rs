@@ -211,7 +211,7 @@ fn keep_together(tree: &Path) -> Result<()> {
             let script = format!(
                 "#!/bin/sh\n# The modules, firmware and libraries of this version lie beside the program.\n\
                  usr=$(dirname \"$(readlink -f \"$0\")\")/..\n\
-                 export QEMU_MODULE_DIR=\"$usr/lib/{triplet}/qemu\"\n\
+                 export QEMU_MODULE_DIR=\"${{QEMU_MODULE_DIR:-$usr/lib/{triplet}/qemu}}\"\n\
                  export LD_LIBRARY_PATH=\"$usr/lib/{triplet}:$usr/../lib/{triplet}\"\n\
                  exec \"$usr/.{folder}/{name}\" -L \"$usr/share/qemu\" -L \"$usr/share/seabios\" \"$@\"\n"
             );
