@@ -92,7 +92,7 @@ fn pairs(qemus: &[Qemu], runners: &[Runner]) -> Vec<(Qemu, Runner)> {
 }
 
 fn call(qemu: Qemu, runner: Runner) -> Cargo {
-    match (runner, qemu) {
+    let run = match (runner, qemu) {
         (Runner::Nextest, Qemu::Found) => Cargo::new(NEXTEST),
         (Runner::Nextest, Qemu::In(bin)) => Cargo::new(NEXTEST).with_qemu(bin),
         (Runner::CargoTest, Qemu::Found) => Cargo::new(&["test", "--workspace", "--no-fail-fast"]),
@@ -100,5 +100,15 @@ fn call(qemu: Qemu, runner: Runner) -> Cargo {
         (Runner::CargoTest, Qemu::In(bin)) => {
             Cargo::new(&["test", "--workspace", "--no-fail-fast", "--tests"]).with_qemu(bin)
         }
+    };
+    let variable = match runner {
+        Runner::CargoTest => "RUST_TEST_THREADS",
+        Runner::Nextest => "NEXTEST_TEST_THREADS",
+    };
+    // Most tests wait for a guest part of the time: with one for each processor, these would idle.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    match std::env::var_os(variable) {
+        Some(_) => run,
+        None => run.with(variable, (processors + processors.div_ceil(2)).to_string()),
     }
 }
