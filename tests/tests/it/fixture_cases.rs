@@ -51,6 +51,10 @@ fn is_a_copy(vm: &Machine) {
     assert_eq!(vm.command("query-status").unwrap()["status"], "running");
 }
 
+fn has_booted(vm: &Machine) {
+    assert!(!vm.command_line().iter().any(|argument| argument == "-incoming"));
+}
+
 #[qemu_test(fixture = Blank("one"))]
 #[ignore = "run by fixture_store.rs"]
 fn copy_1(vm: &Machine) {
@@ -241,14 +245,14 @@ fn image_copied_with_more(vm: &Machine) {
 #[qemu_test(fixture = WithImage, isolation = boot)]
 #[ignore = "run by fixture_images.rs"]
 fn image_booted(vm: &Machine) {
-    assert!(!vm.command_line().iter().any(|argument| argument == "-incoming"));
+    has_booted(vm);
     hold();
 }
 
 #[qemu_test(fixture = WithImage)]
 #[ignore = "run by fixture_images.rs"]
 fn image_boots_instead(vm: &Machine) {
-    assert!(!vm.command_line().iter().any(|argument| argument == "-incoming"));
+    has_booted(vm);
     panic!("on purpose");
 }
 
@@ -275,7 +279,7 @@ impl Fixture for Plugged {
 #[qemu_test(fixture = Plugged)]
 #[ignore = "run by fixture_store.rs"]
 fn boots_instead(vm: &Machine) {
-    assert!(!vm.command_line().iter().any(|argument| argument == "-incoming"));
+    has_booted(vm);
 }
 
 /// A machine with a port of the host's, which only one can have.
@@ -302,7 +306,7 @@ fn port_copied(vm: &Machine) {
 #[qemu_test(fixture = crate::fixture::Linux, timeout = "5m")]
 #[ignore = "run by fixture_store.rs"]
 fn linux(vm: &Machine) {
-    assert!(!vm.command_line().iter().any(|argument| argument == "-incoming"));
+    has_booted(vm);
     panic!("on purpose");
 }
 

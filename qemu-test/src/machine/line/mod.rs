@@ -107,7 +107,8 @@ mod tests {
     use crate::CommandLine;
     use crate::Machine;
 
-    fn connections() -> Connections {
+    /// Those of a machine with a console.
+    pub(super) fn connections() -> Connections {
         Connections {
             monitor: Endpoint::Fd(3),
             consoles: vec![4],

@@ -133,16 +133,7 @@ fn quoted_with_dir(word: &OsStr) -> String {
 mod tests {
     use super::*;
     use crate::Machine;
-    use crate::machine::line::Endpoint;
-
-    fn connections() -> Connections {
-        Connections {
-            monitor: Endpoint::Fd(3),
-            consoles: vec![4],
-            qtest: None,
-            fd_sets: Vec::new(),
-        }
-    }
+    use crate::machine::line::tests::connections;
 
     #[test]
     fn the_script_has_the_users_arguments_and_none_of_our_descriptors() {
