@@ -11,7 +11,7 @@ use qemu_test::{Machine, MachineBuilder};
 pub(crate) enum Then {
     /// Halts with interrupts off: for ever.
     Halt,
-    /// Jumps to itself.
+    /// Jumps to itself with interrupts off: the firmware's handler of the timer would be another place to be seen at.
     Loop,
     /// Faults without any handler, which resets the processor.
     TripleFault,
@@ -31,7 +31,7 @@ impl Then {
     fn code(self) -> &'static [u8] {
         match self {
             Self::Halt => &[0xfa, 0xf4, 0xeb, 0xfd],                   // cli; hlt; jmp to the hlt
-            Self::Loop => &[0xeb, 0xfe],                               // jmp to itself
+            Self::Loop => &[0xfa, 0xeb, 0xfe],                         // cli; jmp to itself
             // An interrupt table without entries: lidt [0x7df0], where there are zeros; int3.
             Self::TripleFault => &[0x0f, 0x01, 0x1e, 0xf0, 0x7d, 0xcc],
             // mov dx, 0x604; mov ax, 0x2000; out dx, ax; hlt
