@@ -4,13 +4,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::deadline::Deadline;
-use crate::process::Process;
+use crate::process::{Process, readable_by};
 
 /// What a machine is to the system, and how it ended.
 pub(super) struct Processes {
@@ -102,11 +102,8 @@ impl Processes {
     /// Blocks until all have ended; false when the deadline comes first.
     pub(super) fn have_ended_by(&self, deadline: Deadline) -> bool {
         while let Some(process) = self.living().next() {
-            let mut fds = [PollFd::new(&process, PollFlags::IN)];
-            match poll(&mut fds, deadline.timespec().as_ref()) {
-                Ok(0) => return false,
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => return false,
+            if !readable_by(process, deadline) {
+                return false;
             }
         }
         true
@@ -115,6 +112,5 @@ impl Processes {
 
 /// Whether the descriptor is readable now.
 pub(super) fn readable(fd: &impl AsFd) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::IN)];
-    matches!(poll(&mut fds, Some(&Default::default())), Ok(1))
+    readable_by(fd.as_fd(), Deadline::exactly(Duration::ZERO))
 }

@@ -266,7 +266,7 @@ fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
 }
 
 /// Waits until the descriptor is readable. False at the deadline.
-fn readable_by(descriptor: BorrowedFd<'_>, deadline: Deadline) -> bool {
+pub(crate) fn readable_by(descriptor: BorrowedFd<'_>, deadline: Deadline) -> bool {
     let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)];
     // Poll fails only for want of kernel memory; then the condition is looked at sooner than it need be.
     matches!(retry_on_intr(|| poll(&mut polled, deadline.timespec().as_ref())), Ok(n) if n > 0)
