@@ -77,6 +77,29 @@ pub(crate) fn escaped(text: &OsStr) -> OsString {
     OsString::from_vec(bytes)
 }
 
+/// The pieces between the commas of an option list, in which `,,` is a comma: what [`escaped`] is undone by.
+pub(crate) fn options(list: &OsStr) -> Vec<OsString> {
+    let (mut options, mut option) = (Vec::new(), Vec::new());
+    let mut bytes = list.as_bytes().iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte != b',' {
+            option.push(byte);
+        } else if bytes.next_if_eq(&b',').is_some() {
+            option.push(b',');
+        } else {
+            options.push(OsString::from_vec(std::mem::take(&mut option)));
+        }
+    }
+    options.push(OsString::from_vec(option));
+    options
+}
+
+/// The name of an option of QEMU's, which may have one hyphen or two.
+pub(crate) fn option_name(argument: &OsStr) -> Option<&str> {
+    let text = argument.to_str()?;
+    text.strip_prefix("--").or_else(|| text.strip_prefix('-'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

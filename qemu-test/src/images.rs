@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::command_line::escaped;
+use crate::command_line::{escaped, option_name, options};
 
 /// The block drivers that open a file or a device of the host.
 const OF_HOST: [&str; 2] = ["file", "host_device"];
@@ -101,10 +101,8 @@ fn map_values(
             if let Some(option) = option.take() {
                 return map(option, argument).unwrap_or_else(|| argument.clone());
             }
-            let text = argument.to_str().unwrap_or_default();
-            option = text.strip_prefix("--").or_else(|| text.strip_prefix('-'));
-            option =
-                option.filter(|option| ["drive", "blockdev"].contains(option) || PATH_ONLY.contains(option));
+            option = option_name(argument)
+                .filter(|option| ["drive", "blockdev"].contains(option) || PATH_ONLY.contains(option));
             argument.clone()
         })
         .collect()
@@ -217,22 +215,17 @@ struct Options(Vec<(String, String)>);
 impl Options {
     /// `None` for what is no UTF-8.
     fn read(list: &OsStr) -> Option<Self> {
-        let text = list.to_str()?;
-        let mut options = vec![String::new()];
-        let mut characters = text.chars().peekable();
-        while let Some(c) = characters.next() {
-            match c {
-                ',' if characters.next_if_eq(&',').is_none() => options.push(String::new()),
-                c => options.last_mut()?.push(c),
-            }
-        }
         let pair = |(number, option): (usize, String)| match option.split_once('=') {
             Some((key, value)) => (key.to_owned(), value.to_owned()),
             // The one key that may be left out where it comes first.
             None if number == 0 => ("driver".to_owned(), option),
             None => (option, "on".to_owned()),
         };
-        Some(Self(options.into_iter().enumerate().map(pair).collect()))
+        let options: Option<Vec<String>> = options(list)
+            .into_iter()
+            .map(|option| option.into_string().ok())
+            .collect();
+        Some(Self(options?.into_iter().enumerate().map(pair).collect()))
     }
 
     /// The last one counts, as it does for QEMU.

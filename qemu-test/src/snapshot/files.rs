@@ -6,11 +6,13 @@ use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::command_line::{option_name, options};
 
 /// What tells one content of a file from another without reading it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,11 +92,9 @@ pub(super) fn named_in<'a>(arguments: impl Iterator<Item = &'a OsString>) -> BTr
         if std::mem::take(&mut of_output) {
             continue;
         }
-        let text = argument.to_str().unwrap_or_default();
-        let option = text.strip_prefix("--").or_else(|| text.strip_prefix('-'));
-        of_output = option.is_some_and(|option| OUTPUTS.contains(&option));
+        of_output = option_name(argument).is_some_and(|option| OUTPUTS.contains(&option));
         add(argument, &mut found);
-        for option in options(argument.as_bytes()) {
+        for option in options(argument) {
             add(&option, &mut found);
             if let Some(at) = option.as_bytes().iter().position(|byte| *byte == b'=') {
                 add(OsStr::from_bytes(&option.as_bytes()[at + 1..]), &mut found);
@@ -102,23 +102,6 @@ pub(super) fn named_in<'a>(arguments: impl Iterator<Item = &'a OsString>) -> BTr
         }
     }
     found
-}
-
-/// The pieces between the commas of an option list, in which `,,` is a comma.
-fn options(list: &[u8]) -> Vec<OsString> {
-    let (mut options, mut option) = (Vec::new(), Vec::new());
-    let mut bytes = list.iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        if byte != b',' {
-            option.push(byte);
-        } else if bytes.next_if_eq(&b',').is_some() {
-            option.push(b',');
-        } else {
-            options.push(OsString::from_vec(std::mem::take(&mut option)));
-        }
-    }
-    options.push(OsString::from_vec(option));
-    options
 }
 
 fn add(text: &OsStr, found: &mut BTreeSet<PathBuf>) {
